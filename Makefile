@@ -1,0 +1,58 @@
+# The commands of AlexNet Lab. `make` alone lists them.
+PYTHON ?= python3
+BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+BASE ?= origin/main
+
+DEMO := -S data.source=sample -S seeds=[0] -S epochs=5 -S threads=2 \
+        -S benchmark.batch_sizes=[4,8] -S benchmark.iterations=3 -S benchmark.warmup_iterations=1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo repro check test bench review clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: .venv/.ready ## create .venv with exactly pinned versions
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "AlexNet Lab needs Python 3.11 or newer: make setup PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# Processes that .venv/bin/dvc starts find this environment's python, activated or not.
+	@echo 'import os, sys; os.environ["PATH"] = os.path.join(sys.prefix, "bin") + os.pathsep + os.environ.get("PATH", "")' \
+	  > "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')/alexnet_lab_path.pth"
+	@touch $@
+
+demo: setup ## the whole study on the sample in git: a few minutes, results in demo/
+	@rm -rf demo && git clone --quiet --no-hardlinks . demo
+	@git ls-files -z | tar -c --null -T - | tar -x -C demo
+	@cd demo && dvc cache dir --local ../.dvc/cache && dvc exp run $(DEMO)
+	@cd demo && python -m rich.markdown REPORT.md
+	@echo && echo "Sample results, not the study's: pictures in demo/plots/, report in demo/REPORT.md."
+
+repro: setup ## rebuild every result that is not up to date, on the full data
+	@dvc repro
+	@python -m rich.markdown REPORT.md
+
+check: setup ## lint, format, types, and the contracts between code and dvc.yaml
+	ruff check .
+	ruff format --check .
+	mypy
+	pytest tests/test_contracts.py
+
+test: setup ## the fast tests
+	pytest
+
+bench: setup ## time AlexNet on this machine's devices
+	dvc repro --single-item --force benchmark
+	dvc repro compare@benchmark
+
+review: setup ## Markdown: parameters and metrics against BASE (origin/main)
+	@echo "### Parameters" && echo && dvc params diff --md $(BASE)
+	@echo && echo "### Metrics" && echo && dvc metrics diff --md $(BASE)
+
+clean: ## remove the environment and the demo; results and data stay
+	rm -rf .venv demo .mypy_cache .pytest_cache .ruff_cache

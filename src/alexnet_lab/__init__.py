@@ -1,0 +1,1 @@
+"""AlexNet Lab: what made AlexNet work, as five small ablations."""

@@ -1,0 +1,133 @@
+"""What do the runs say? DataFrames in, numbers out; nothing is read or saved here.
+
+Curves have a row per (variant, seed, epoch); spread is the sample standard deviation
+over seeds, undefined for one seed.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from alexnet_lab.params import Compare
+
+Summary = dict[str, dict[str, float | None]]  # variant -> name -> number
+DIGITS = {"accuracy": 2, "loss": 4, "gradient": 4, "gap": 4, "epochs": 1}
+
+
+def summarize(curves: pd.DataFrame, compare: Compare) -> Summary:
+    """The few numbers per variant that `dvc metrics diff` shows, means over seeds."""
+    groups = curves.groupby("variant", sort=False)
+    return {str(variant): _summarize_variant(runs, compare) for variant, runs in groups}
+
+
+def _summarize_variant(runs: pd.DataFrame, compare: Compare) -> dict[str, float | None]:
+    final = at_last_epoch(runs)
+    accuracy = final["test_accuracy"]
+    summary: dict[str, float] = {
+        "seeds": len(final),
+        "final_accuracy": accuracy.mean(),
+        "final_accuracy_std": accuracy.std(),
+        "final_train_loss": final["train_loss"].mean(skipna=False),
+        "final_test_loss": final["test_loss"].mean(skipna=False),
+        "gradient_norm": final["gradient_norm"].mean(skipna=False),
+    }
+    if compare.threshold is not None:
+        reached = epochs_to_threshold(runs, compare.threshold)
+        level = f"{compare.threshold:g}"
+        summary[f"epochs_to_{level}"] = reached.mean(skipna=False)
+        summary[f"seeds_reaching_{level}"] = int(reached.notna().sum())
+    if compare.gap_epochs is not None:
+        gaps = generalisation_gaps(runs, compare.gap_epochs)
+        summary["gap"], summary["gap_clean"] = gaps["gap"].mean(), gaps["gap_clean"].mean()
+    return {name: _rounded(name, value) for name, value in summary.items()}
+
+
+def at_last_epoch(runs: pd.DataFrame) -> pd.DataFrame:
+    """The row of each (variant, seed) whose epoch is its last."""
+    last = runs.groupby(["variant", "seed"], sort=False)["epoch"].transform("max")
+    return runs[runs["epoch"] == last]
+
+
+def epochs_to_threshold(runs: pd.DataFrame, threshold: float) -> "pd.Series[float]":
+    """The first epoch, from 1, with at least that accuracy (%), by (variant, seed); NaN if none."""
+    epochs = runs["epoch"].where(runs["test_accuracy"] >= threshold)
+    return epochs.groupby([runs["variant"], runs["seed"]], sort=False).min()
+
+
+def generalisation_gaps(runs: pd.DataFrame, epochs: int) -> pd.DataFrame:
+    """By (variant, seed), means over the last epochs.
+
+    ``gap``: test loss less the loss while learning (dropout, augmentation on), as the
+    original exercise has it; ``gap_clean``: less the loss on the clean training images.
+    """
+    last = runs[runs["epoch"] > runs["epoch"].max() - epochs]
+    gaps = pd.DataFrame(
+        {
+            "variant": last["variant"],
+            "seed": last["seed"],
+            "gap": last["test_loss"] - last["train_loss"],
+            "gap_clean": last["test_loss"] - last["train_loss_clean"],
+        }
+    )
+    return gaps.groupby(["variant", "seed"], sort=False).mean()
+
+
+def throughput(timing: pd.DataFrame) -> pd.DataFrame:
+    """By (variant, batch_size): images per second (median, lowest, highest step), memory.
+
+    Also ``seconds``, of all timed steps together. Batches that were not measured are left out.
+    """
+    steps = timing.dropna(subset=["seconds"])
+    groups = steps.groupby(["variant", "batch_size"], sort=False)
+    frame = pd.DataFrame(
+        {
+            "seconds": groups["seconds"].sum(),
+            "step": groups["seconds"].median(),
+            "slowest": groups["seconds"].max(),
+            "fastest": groups["seconds"].min(),
+            "peak_memory_mib": groups["peak_memory_mib"].max(),
+        }
+    ).reset_index()
+    for rate, step in (("img_per_s", "step"), ("lowest", "slowest"), ("highest", "fastest")):
+        frame[rate] = frame["batch_size"] / frame[step]
+    return frame.drop(columns=["step", "slowest", "fastest"])
+
+
+def speed_up(rates: pd.DataFrame) -> "pd.Series[float]":
+    """GPU over CPU images per second by batch size; empty unless both were measured."""
+    wide = rates.pivot(index="batch_size", columns="variant", values="img_per_s")
+    if not {"cpu", "gpu"} <= set(wide.columns):
+        return pd.Series(dtype=float, index=pd.Index([], name="batch_size"))
+    return (wide["gpu"] / wide["cpu"]).dropna()
+
+
+def summarize_benchmark(runs: pd.DataFrame) -> Summary:
+    """By device: the network's facts and the largest batch that was measured (None: none)."""
+    summary: Summary = {}
+    for variant, rows in runs.groupby("variant", sort=False):
+        measured = rows.loc[rows["status"] == "measured", "batch_size"]
+        summary[str(variant)] = {
+            "parameters": int(rows["parameters"].iloc[0]),
+            "gflop_per_image": float(rows["gflop_per_image"].iloc[0]),
+            "batches_measured": len(measured),
+            "largest_batch": None if measured.empty else int(measured.max()),
+        }
+    return summary
+
+
+def summary_frame(summary: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """A row a variant, for tables; nothing where undefined."""
+    frame = pd.DataFrame.from_dict({k: dict(v) for k, v in summary.items()}, orient="index")
+    frame.index.name = "variant"
+    return frame.astype(object).where(frame.notna(), None)
+
+
+def _rounded(name: str, value: float) -> float | None:
+    if not math.isfinite(value):
+        return None
+    if isinstance(value, int):
+        return value
+    digits = next((d for word, d in DIGITS.items() if word in name), 4)
+    return round(float(value), digits)

@@ -1,0 +1,213 @@
+"""Augmentation of a whole batch, drawn per image.
+
+Each op has two halves: ``draw_*`` gives one set of parameters per image, with the
+distribution of the torchvision class it is named after; ``apply_*`` does with them what
+torchvision does to a PIL image of uint8, rounding to uint8 after every op as PIL does.
+torchvision's own v2 classes draw once for a whole batch (vision#8484), so they cannot
+stand here. Nearest warps, flips and colour are PIL's own arithmetic, exactly; bilinear
+perspective is within one level.
+
+| op          | torchvision class                          |
+| flip        | RandomHorizontalFlip(p)                    |
+| rotate      | RandomRotation(degrees)                    |
+| translate   | RandomAffine(0, translate=(fraction,) * 2) |
+| jitter      | ColorJitter(brightness, contrast, saturation) |
+| perspective | RandomPerspective(distortion, p)           |
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from alexnet_lab.params import Flip, Jitter, Op, Perspective, Rotate, Translate
+
+GREY = (19595, 38470, 7471)  # PIL's RGB to L: ITU-R 601-2 luma in 1/65536
+
+
+def augment(images: Tensor, ops: Sequence[Op], generator: Generator) -> Tensor:
+    """Images (B, C, H, W) uint8 through the ops in order; a new tensor if anything moved."""
+    for op in ops:
+        images = apply(images, op, draw(op, images.shape, generator))
+    return images
+
+
+def draw(op: Op, shape: Sequence[int], generator: Generator) -> tuple[Tensor, ...]:
+    """The op's parameters for each image of a batch of ``shape`` (B, C, H, W), on the CPU."""
+    count, _, height, width = shape
+    match op:
+        case Flip(p=p):
+            return (torch.rand(count, generator=generator) < p,)
+        case Rotate(degrees=degrees):
+            return (_uniform(-degrees, degrees, (count,), generator),)
+        case Translate(fraction=fraction):
+            across = _uniform(-fraction * width, fraction * width, (count,), generator)
+            down = _uniform(-fraction * height, fraction * height, (count,), generator)
+            return across.round().long(), down.round().long()
+        case Jitter():
+            return _draw_jitter(op, count, generator)
+        case Perspective():
+            return _draw_perspective(op, count, height, width, generator)
+
+
+def apply(images: Tensor, op: Op, drawn: tuple[Tensor, ...]) -> Tensor:
+    """What torchvision's op does to each image (B, C, H, W) uint8 with its own parameters."""
+    parameters = [parameter.to(images.device) for parameter in drawn]
+    match op:
+        case Flip():
+            return torch.where(parameters[0].view(-1, 1, 1, 1), images.flip(-1), images)
+        case Rotate():
+            return rotate(images, parameters[0])
+        case Translate():
+            return translate(images, parameters[0], parameters[1])
+        case Jitter():
+            return jitter(images, parameters[0], parameters[1])
+        case Perspective():
+            return perspective(images, parameters[0], parameters[1])
+
+
+def _uniform(low: float, high: float, shape: tuple[int, ...], generator: Generator) -> Tensor:
+    return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64)
+
+
+def _draw_jitter(op: Jitter, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Factors (B, 3) of brightness, contrast, saturation; order (B, 3) of these three."""
+    strengths = (op.brightness, op.contrast, op.saturation)
+    factors = [_uniform(max(0.0, 1 - x), 1 + x, (count,), generator) for x in strengths]
+    order = torch.rand(count, 3, generator=generator).argsort(dim=1)
+    return torch.stack(factors, dim=1).float(), order
+
+
+def _draw_perspective(
+    op: Perspective, count: int, height: int, width: int, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Whether (B,), and how far (B, 4, 2) the corners move inwards in whole pixels (x, y)."""
+    chosen = torch.rand(count, generator=generator) < op.p
+    reach = [int(op.distortion * (side // 2)) + 1 for side in (width, height)]
+    inward = [torch.randint(0, r, (count, 4), generator=generator) for r in reach]
+    return chosen, torch.stack(inward, dim=2)
+
+
+def rotate(images: Tensor, degrees: Tensor) -> Tensor:
+    """Counter-clockwise about the centre by degrees (B,), nearest pixel, 0 outside."""
+    height, width = images.shape[-2:]
+    angle = torch.deg2rad(degrees.double())
+    cos, sin = angle.cos(), angle.sin()
+    # Output (x, y) to input: the inverse turn about the centre, rows of a 2×3 matrix.
+    across = width / 2 - cos * width / 2 + sin * height / 2
+    down = height / 2 - sin * width / 2 - cos * height / 2
+    x = _fixed_point(cos, -sin, across, height, width)
+    y = _fixed_point(sin, cos, down, height, width)
+    return _gather(images, x, y)
+
+
+def translate(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """Right by ``across`` (B,) and down by ``down`` (B,) whole pixels, 0 outside."""
+    height, width = images.shape[-2:]
+    x = torch.arange(width, device=images.device).view(1, 1, -1) - across.view(-1, 1, 1)
+    y = torch.arange(height, device=images.device).view(1, -1, 1) - down.view(-1, 1, 1)
+    return _gather(images, x.expand(-1, height, -1), y.expand(-1, -1, width))
+
+
+def _fixed_point(a: Tensor, b: Tensor, c: Tensor, height: int, width: int) -> Tensor:
+    """floor(a (x + ½) + b (y + ½) + c) for every pixel (B, H, W), in PIL's 16.16 arithmetic."""
+    a, b, c = ((v * 65536 + 0.5).floor().long() for v in (a, b, c + a * 0.5 + b * 0.5))
+    x = torch.arange(width, device=a.device).view(1, 1, -1)
+    y = torch.arange(height, device=a.device).view(1, -1, 1)
+    return (a.view(-1, 1, 1) * x + b.view(-1, 1, 1) * y + c.view(-1, 1, 1)) >> 16
+
+
+def _gather(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The pixel at (x, y), each (B, H, W), of images (B, C, H, W); 0 outside."""
+    batch, channels, height, width = images.shape
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    index = torch.where(inside, y * width + x, 0).reshape(batch, 1, -1)
+    pixels = images.flatten(2).gather(2, index.expand(-1, channels, -1))
+    return torch.where(inside.reshape(batch, 1, -1), pixels, 0).view_as(images)
+
+
+def jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
+    """Brightness, contrast and saturation by factors (B, 3), in each image's order (B, 3)."""
+    images = images.clone()
+    for turn in order.unbind(1):
+        for index, reference in enumerate((_black, _mean_grey, _grey)):
+            chosen = (turn == index).nonzero().squeeze(1)
+            some = images[chosen]
+            images[chosen] = _blend(reference(some), some, factors[chosen, index])
+    return images
+
+
+def _blend(reference: Tensor, images: Tensor, factor: Tensor) -> Tensor:
+    """PIL's Image.blend: reference + factor (image - reference), clipped, truncated."""
+    base = reference.float()
+    blended = base + factor.view(-1, 1, 1, 1) * (images.float() - base)
+    return blended.clamp_(0, 255).to(torch.uint8)
+
+
+def _black(images: Tensor) -> Tensor:
+    return torch.zeros_like(images[:, :1])
+
+
+def _grey(images: Tensor) -> Tensor:
+    """PIL's convert("L"): (B, 3, H, W) uint8 to (B, 1, H, W) uint8; grey stays itself."""
+    if images.shape[1] == 1:
+        return images
+    weights = torch.tensor(GREY, device=images.device).view(1, 3, 1, 1)
+    weighted = (images.int() * weights).sum(dim=1, keepdim=True)
+    return ((weighted + 0x8000) >> 16).to(torch.uint8)
+
+
+def _mean_grey(images: Tensor) -> Tensor:
+    """The mean of the grey image, rounded half up: (B, 1, 1, 1)."""
+    mean = _grey(images).double().mean(dim=(1, 2, 3), keepdim=True)
+    return (mean + 0.5).floor()
+
+
+def perspective(images: Tensor, chosen: Tensor, inward: Tensor) -> Tensor:
+    """Corners of the chosen (B,) images moved inwards by (B, 4, 2) pixels, bilinear, 0 outside.
+
+    Corners run clockwise from the top left.
+    """
+    images = images.clone()
+    some = chosen.nonzero().squeeze(1)
+    if len(some):
+        images[some] = _warp_bilinear(images[some], _homography(images, inward[some]))
+    return images
+
+
+def _homography(images: Tensor, inward: Tensor) -> Tensor:
+    """The eight coefficients (B, 8) that take output to input pixels, as torchvision's."""
+    height, width = images.shape[-2:]
+    corners = [[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]
+    signs = [[1, 1], [-1, 1], [-1, -1], [1, -1]]
+    start = torch.tensor(corners, dtype=torch.float64, device=images.device)
+    end = start + inward * torch.tensor(signs, device=images.device)  # (B, 4, 2)
+    start = start.expand_as(end)
+    (x, y), (u, v) = end.unbind(-1), start.unbind(-1)
+    one, nil = torch.ones_like(x), torch.zeros_like(x)
+    rows_u = torch.stack([x, y, one, nil, nil, nil, -u * x, -u * y], dim=-1)  # (B, 4, 8)
+    rows_v = torch.stack([nil, nil, nil, x, y, one, -v * x, -v * y], dim=-1)
+    matrix, target = torch.cat([rows_u, rows_v], dim=1), torch.cat([u, v], dim=1)
+    return torch.linalg.solve(matrix, target).float().double()  # torchvision hands PIL floats
+
+
+def _warp_bilinear(images: Tensor, coefficients: Tensor) -> Tensor:
+    """PIL's perspective transform with BILINEAR, edges clamped inside the image."""
+    height, width = images.shape[-2:]
+    a, b, c, d, e, f, g, h = coefficients.view(-1, 8, 1, 1).unbind(1)  # each (B, 1, 1)
+    x = torch.arange(width, device=images.device).view(1, 1, -1) + 0.5
+    y = torch.arange(height, device=images.device).view(1, -1, 1) + 0.5
+    scale = g * x + h * y + 1
+    u, v = (a * x + b * y + c) / scale, (d * x + e * y + f) / scale  # (B, H, W)
+    inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    u, v = u - 0.5, v - 0.5
+    left, top = u.floor(), v.floor()
+    across, down = (u - left).unsqueeze(1), (v - top).unsqueeze(1)  # (B, 1, H, W)
+    columns = [(left + step).clamp(0, width - 1).long() for step in (0, 1)]
+    rows = [(top + step).clamp(0, height - 1).long() for step in (0, 1)]
+    upper, lower = (
+        torch.lerp(*(_gather(images, column, row).double() for column in columns), across)
+        for row in rows
+    )
+    warped = torch.lerp(upper, lower, down)
+    return torch.where(inside.unsqueeze(1), warped, 0).to(torch.uint8)

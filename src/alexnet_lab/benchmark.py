@@ -1,0 +1,114 @@
+"""How long does one training step of AlexNet take on this device, and does it fit?
+
+Each batch size runs in a process of its own: its peak memory is its own, and running
+out of memory ends that process, not the study.
+"""
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from alexnet_lab.devices import has_gpu, hardware_name, synchronize
+from alexnet_lab.models import AlexNet, parameter_count
+from alexnet_lab.params import Benchmark
+
+MEASURED, TOO_LARGE, NO_DEVICE = "measured", "does not fit", "no such device here"
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The timed steps of one batch size on one device; no seconds where not measured."""
+
+    batch_size: int
+    status: str
+    seconds: tuple[float, ...] = ()  # one per timed step
+    peak_memory_mib: float | None = None  # CPU: of the whole process; GPU: torch's tensors
+    hardware: str = ""
+
+
+def measure_all(benchmark: Benchmark, device_name: str) -> Iterator[Measurement]:
+    """Every batch size in turn; one that does not fit is reported and the rest goes on."""
+    for batch_size in benchmark.batch_sizes:
+        if device_name == "cuda" and not has_gpu():
+            yield Measurement(batch_size, NO_DEVICE)
+        else:
+            yield _in_own_process(benchmark, device_name, batch_size)
+
+
+def _in_own_process(benchmark: Benchmark, device_name: str, batch_size: int) -> Measurement:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_die_first) as pool:
+        try:
+            return pool.submit(measure, benchmark, device_name, batch_size).result()
+        except BrokenProcessPool:  # the system killed it for its memory
+            return Measurement(batch_size, TOO_LARGE)
+
+
+def _die_first() -> None:
+    """Where memory runs out, Linux should end this process and not its neighbours."""
+    adjustment = Path("/proc/self/oom_score_adj")
+    if adjustment.exists():
+        adjustment.write_text("1000")
+
+
+def measure(benchmark: Benchmark, device_name: str, batch_size: int) -> Measurement:
+    """Warm up with full steps, then time each step, the copy to the device included."""
+    device = torch.device(device_name)
+    try:
+        seconds = time_steps(benchmark, device, batch_size)
+    except (torch.OutOfMemoryError, MemoryError):
+        return Measurement(batch_size, TOO_LARGE)
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # torch's CPU allocator has no class of it
+            raise
+        return Measurement(batch_size, TOO_LARGE)
+    memory, name = peak_memory_mib(device), hardware_name(device)
+    return Measurement(batch_size, MEASURED, tuple(seconds), memory, name)
+
+
+def time_steps(benchmark: Benchmark, device: torch.device, batch_size: int) -> list[float]:
+    """Seconds of each timed training step of AlexNet on random images."""
+    torch.manual_seed(0)
+    side = benchmark.image_pixels
+    images = torch.randn(batch_size, 3, side, side)  # stays on the CPU; each step copies it
+    labels = torch.randint(benchmark.classes, (batch_size,))
+    network = AlexNet(benchmark.classes).to(device)
+    optimizer = torch.optim.SGD(network.parameters(), lr=benchmark.lr)
+    seconds = []
+    for _ in range(benchmark.warmup_iterations + benchmark.iterations):
+        synchronize(device)
+        start = time.perf_counter()
+        loss = F.cross_entropy(network(images.to(device)), labels.to(device))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        optimizer.step()
+        synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return seconds[benchmark.warmup_iterations :]
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """CPU: the most this process held; GPU: the most that torch's tensors held."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / MIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+
+
+def network_facts(benchmark: Benchmark) -> dict[str, float]:
+    """Parameters, and GFLOP per image forward and backward, counted without computing."""
+    side = benchmark.image_pixels
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        network = AlexNet(benchmark.classes)
+        network(torch.empty(1, 3, side, side)).sum().backward()
+    flops = counter.get_total_flops()
+    return {"parameters": parameter_count(network), "gflop_per_image": round(flops / 1e9, 3)}

@@ -1,0 +1,86 @@
+"""What the terminal shows: live bars, one line an epoch without a terminal, tables."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from alexnet_lab.benchmark import Measurement
+from alexnet_lab.errors import UserError
+from alexnet_lab.training import Epoch
+
+console = Console()
+Item = TypeVar("Item")
+
+
+def run(stage: Callable[[], None]) -> None:
+    """Run a stage's main; what is the user's to mend ends as one sentence and status 1."""
+    try:
+        stage()
+    except UserError as error:
+        sys.exit(f"{error}")
+
+
+def follow(epochs: Iterable[Epoch], title: str, total: int) -> Iterator[Epoch]:
+    """Pass each epoch on, showing a bar a seed; without a terminal, a line an epoch."""
+    if not console.is_terminal:
+        for epoch in epochs:
+            console.print(f"{title} seed {epoch.seed} epoch {epoch.epoch}/{total}: {_said(epoch)}")
+            yield epoch
+        return
+    bars: dict[int, TaskID] = {}
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed}/{task.total} epochs {task.fields[said]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        for epoch in epochs:
+            if epoch.seed not in bars:
+                name = f"{title} seed {epoch.seed}"
+                bars[epoch.seed] = progress.add_task(name, total=total, said="")
+            progress.update(bars[epoch.seed], completed=epoch.epoch, said=_said(epoch))
+            yield epoch
+
+
+def _said(epoch: Epoch) -> str:
+    return (
+        f"loss {epoch.train_loss:.4f}, test accuracy {epoch.test_accuracy:.2f} %, "
+        f"{epoch.seconds:.1f} s"
+    )
+
+
+def show_table(title: str, frame: pd.DataFrame) -> None:
+    """One row a variant; the index is the first column."""
+    table = Table(title=title, title_justify="left")
+    table.add_column(str(frame.index.name or ""))
+    for name in frame.columns:
+        table.add_column(str(name), justify="right")
+    for label, row in frame.iterrows():
+        table.add_row(str(label), *map(_cell, row))
+    console.print(table)
+
+
+def _cell(value: object) -> str:
+    return "–" if value is None or value != value else f"{value}"
+
+
+def show_arrays(dataset: str, source: str, arrays: dict[str, np.ndarray]) -> None:
+    """One line that says what was prepared."""
+    train, test = len(arrays["train_labels"]), len(arrays["test_labels"])
+    console.print(f"{dataset} ({source}): {train:,} training and {test:,} test images")
+
+
+def show_measurement(device: str, found: Measurement) -> None:
+    """One line a batch size."""
+    said = found.status
+    if found.seconds:
+        seconds = sum(found.seconds) / len(found.seconds)
+        said = f"{seconds:.3f} s a step, {found.batch_size / seconds:.1f} img/s"
+    console.print(f"benchmark {device} batch {found.batch_size}: {said}")

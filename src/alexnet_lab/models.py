@@ -1,0 +1,114 @@
+"""The networks: AlexNet itself, and the small ones that the exercises train.
+
+AlexNet is Krizhevsky's "One weird trick" (arXiv:1404.5997) single-column network, as
+in torchvision: 61.1 M parameters. Convolutions are made in the same order in every
+variant, so the same seed gives the same initial weights.
+"""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from alexnet_lab.errors import UserError
+from alexnet_lab.params import Cnn, Mlp, Model
+from alexnet_lab.streams import stream_seed
+
+ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+
+
+class AlexNet(nn.Module):
+    """For images of 224×224; others are pooled to 6×6 before the classifier."""
+
+    def __init__(self, classes: int = 1000) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, 11, stride=4, padding=2),  # (B, 3, 224, 224) -> (B, 64, 55, 55)
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, stride=2),  # -> (B, 64, 27, 27)
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, stride=2),  # -> (B, 192, 13, 13)
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, stride=2),  # -> (B, 256, 6, 6)
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d((6, 6))
+        self.classifier = nn.Sequential(
+            nn.Dropout(0.5),
+            nn.Linear(256 * 6 * 6, 4096),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Linear(4096, 4096),
+            nn.ReLU(inplace=True),
+            nn.Linear(4096, classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) float to logits (B, classes)."""
+        x = self.avgpool(self.features(images))
+        logits: Tensor = self.classifier(x.flatten(1))  # (B, 256, 6, 6) -> (B, 9216)
+        return logits
+
+
+def build(model: Model, image_shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
+    """The network for images (C, H, W), its weights drawn from the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, "weights"))
+        match model:
+            case Mlp():
+                return mlp(model, image_shape, classes)
+            case Cnn():
+                return cnn(model, image_shape, classes)
+
+
+def mlp(model: Mlp, image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """Linear and activation per hidden layer, then linear to the classes."""
+    channels, height, width = image_shape
+    widths = [channels * height * width, *model.hidden]
+    layers: list[nn.Module] = [nn.Flatten()]  # (B, C, H, W) -> (B, C·H·W)
+    for inputs, outputs in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[model.activation]()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
+
+
+def cnn(model: Cnn, image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """Convolutions, a hidden layer with dropout, the classes; batch norm before each ReLU."""
+    channels, height, width = image_shape
+    features: list[nn.Module] = []
+    for layer in model.convolutions:
+        features.append(
+            nn.Conv2d(channels, layer.channels, layer.kernel, padding=layer.kernel // 2)
+        )
+        features += [nn.BatchNorm2d(layer.channels)] if model.batch_norm else []
+        features.append(nn.ReLU(inplace=True))
+        channels = layer.channels
+        if layer.pool:
+            features.append(nn.MaxPool2d(3, stride=2))
+            height, width = (height - 3) // 2 + 1, (width - 3) // 2 + 1  # 32 -> 15 -> 7
+        if min(height, width) < 1:
+            raise UserError("params.yaml: model.convolutions has more poolings than pixels.")
+    classifier = [
+        nn.Flatten(),
+        nn.Linear(channels * height * width, model.hidden),
+        *([nn.BatchNorm1d(model.hidden)] if model.batch_norm else []),
+        nn.ReLU(inplace=True),
+        nn.Dropout(model.dropout),
+        nn.Linear(model.hidden, classes),
+    ]
+    parts = {"features": nn.Sequential(*features), "classifier": nn.Sequential(*classifier)}
+    return nn.Sequential(OrderedDict(parts))
+
+
+def first_weight(network: nn.Module) -> nn.Parameter:
+    """The weights that see the image: the first parameter of the network."""
+    return next(network.parameters())
+
+
+def parameter_count(network: nn.Module) -> int:
+    """How many numbers the network learns."""
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,138 @@
+"""REPORT.md: each exercise's question, what was measured, and where that was."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from alexnet_lab.analysis import Summary, speed_up, summary_frame, throughput
+
+HEADINGS = {
+    "seeds": "seeds",
+    "final_accuracy": "final accuracy (%)",
+    "final_accuracy_std": "± s.d.",
+    "final_train_loss": "train loss",
+    "final_test_loss": "test loss",
+    "gradient_norm": "gradient norm",
+    "gap": "gap",
+    "gap_clean": "gap, clean",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """One exercise's part: its title, question, answer in a sentence, and table."""
+
+    name: str
+    question: str
+    answer: str
+    table: pd.DataFrame
+    hardware: str
+
+
+def report(sections: list[Section], remarks: list[str], seeds: tuple[int, ...]) -> str:
+    """The whole page as Markdown."""
+    banner = "\n".join(f"> **{remark}**\n>" for remark in remarks).removesuffix("\n>")
+    parts = ["# AlexNet Lab: what was measured", banner, *map(_section, sections)]
+    parts.append(f"Seeds: {', '.join(map(str, seeds))}. Made by the `report` stage; do not edit.")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def remarks(source: str, overridden: Mapping[str, float]) -> list[str]:
+    """What a reader must know before the first number."""
+    found = []
+    if source == "sample":
+        found.append("Results on the sample in git (2,000 training images), not on the full data.")
+    if overridden:
+        what = ", ".join(f"{key} = {value:g}" for key, value in overridden.items())
+        found.append(f"A what-if: every training exercise was overridden with {what}.")
+    return found
+
+
+def _section(section: Section) -> str:
+    return "\n\n".join(
+        [
+            f"## {section.name.capitalize()}",
+            section.question,
+            section.answer,
+            f"![{section.name}: {section.question}](plots/{section.name}.png)",
+            _markdown(section.table),
+            f"Figure: `plots/{section.name}.png`. Measured on {section.hardware}.",
+        ]
+    )
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    return table.to_markdown(missingval="–", disable_numparse=True)
+
+
+def training_section(
+    name: str, question: str, summary: Summary, timing: pd.DataFrame
+) -> Section:
+    """From metrics/<exercise>.json and the timing of its runs."""
+    seconds = timing.groupby("variant", sort=False)["seconds"].mean()
+    table = summary_frame(summary)
+    table["s per epoch"] = seconds.round(2)
+    return Section(name, question, training_answer(summary), _headed(table), _hardware(timing))
+
+
+def training_answer(summary: Summary) -> str:
+    """Best and worst final accuracy, with the spread over seeds that stands beside them."""
+    finite = {k: v for k, v in summary.items() if v["final_accuracy"] is not None}
+    if not finite:
+        return "No variant ended with a defined accuracy."
+    ranked = sorted(finite, key=lambda name: -_number(finite[name]["final_accuracy"]))
+    best, worst = (f"**{name}** with {_accuracy(finite[name])}" for name in (ranked[0], ranked[-1]))
+    runs = next(iter(finite.values()))["seeds"]
+    doubt = "one run each, so no uncertainty is known" if runs == 1 else f"mean of {runs} seeds"
+    return f"Highest final test accuracy: {best}; lowest: {worst} ({doubt})."
+
+
+def _accuracy(row: Mapping[str, float | None]) -> str:
+    spread = row["final_accuracy_std"]
+    tail = "" if spread is None else f" ± {spread:.2f}"
+    return f"{_number(row['final_accuracy']):.2f}{tail} %"
+
+
+def benchmark_section(question: str, summary: Summary, timing: pd.DataFrame) -> Section:
+    """From metrics/benchmark.json and the timed steps."""
+    rates = throughput(timing)
+    table = pd.DataFrame(
+        {
+            "device": rates["variant"],
+            "batch size": rates["batch_size"],
+            "seconds": rates["seconds"].map("{:.2f}".format),
+            "img/s, median": rates["img_per_s"].map("{:.1f}".format),
+            "slowest to fastest": [
+                f"{low:.1f} to {high:.1f}"
+                for low, high in zip(rates["lowest"], rates["highest"], strict=True)
+            ],
+            "peak memory (MiB)": rates["peak_memory_mib"].map("{:.0f}".format),
+        }
+    ).set_index("device")
+    answer = benchmark_answer(summary, rates)
+    return Section("benchmark", question, answer, table, _hardware(timing))
+
+
+def benchmark_answer(summary: Summary, rates: pd.DataFrame) -> str:
+    """The speed-up by batch size, or plainly that a device was not measured."""
+    gains = speed_up(rates)
+    absent = [name for name, row in summary.items() if row["largest_batch"] is None]
+    if not gains.empty:
+        return "GPU over CPU: " + ", ".join(f"{g:.1f}× at batch {b}" for b, g in gains.items()) + "."
+    measured = rates.groupby("variant", sort=False)["img_per_s"]
+    best = ", ".join(f"{name} up to {top:.1f} img/s" for name, top in measured.max().items())
+    missing = ", ".join(name.upper() for name in absent)
+    return f"{missing} not measured (no such device here); {best or 'nothing measured'}."
+
+
+def _headed(table: pd.DataFrame) -> pd.DataFrame:
+    return table.rename(columns=lambda name: HEADINGS.get(name, str(name).replace("_", " ")))
+
+
+def _hardware(timing: pd.DataFrame) -> str:
+    return " and ".join(timing["hardware"].dropna().unique())
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value

@@ -1,0 +1,41 @@
+"""Time AlexNet's training step on one kind of device after the other."""
+
+import argparse
+from pathlib import Path
+
+from alexnet_lab import console, params
+from alexnet_lab.benchmark import measure_all, network_facts
+from alexnet_lab.files import write_csv
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--timing", type=Path, required=True)
+    args = parser.parse_args()
+
+    benchmark = params.load().benchmark
+    facts = network_facts(benchmark)
+    for variant, target in benchmark.variants.items():
+        found = []
+        for one in measure_all(benchmark, target.device):
+            console.show_measurement(variant, one)
+            found.append(one)
+        runs = [{"batch_size": one.batch_size, "status": one.status, **facts} for one in found]
+        steps = [
+            {
+                "batch_size": one.batch_size,
+                "iteration": iteration,
+                "seconds": seconds,
+                "peak_memory_mib": one.peak_memory_mib,
+                "hardware": one.hardware,
+            }
+            for one in found
+            for iteration, seconds in enumerate(one.seconds or (None,), start=1)
+        ]
+        write_csv(runs, args.runs / f"{variant}.csv")
+        write_csv(steps, args.timing / f"{variant}.csv")
+
+
+if __name__ == "__main__":
+    console.run(main)

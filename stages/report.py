@@ -1,0 +1,32 @@
+"""Write REPORT.md from the summaries and the timing of all exercises."""
+
+import argparse
+from pathlib import Path
+
+from alexnet_lab import console, params
+from alexnet_lab.files import read_json, read_runs, replace
+from alexnet_lab.report import benchmark_section, remarks, report, training_section
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--metrics", type=Path, required=True)
+    parser.add_argument("--timing", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+
+    study = params.load()
+    asked = study.benchmark
+    steps = read_runs(args.timing / "benchmark", asked.variants)
+    facts = read_json(args.metrics / "benchmark.json")
+    sections = [benchmark_section(asked.question, facts, steps)]
+    for name, exercise in study.exercises.items():
+        timing = read_runs(args.timing / name, exercise.variants)
+        summary = read_json(args.metrics / f"{name}.json")
+        sections.append(training_section(name, exercise.question, summary, timing))
+    page = report(sections, remarks(study.data.source, study.overridden), study.seeds)
+    replace(args.out, lambda new: new.write_text(page))
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,36 @@
+"""Train one variant of an exercise, once per seed, and write its curves."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from alexnet_lab import console, params
+from alexnet_lab.devices import choose_device, hardware_name
+from alexnet_lab.files import write_csv
+from alexnet_lab.workers import train_seeds
+
+TIMED = ("seed", "epoch", "seconds")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("exercise")
+    parser.add_argument("variant")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--curves", type=Path, required=True)
+    parser.add_argument("--timing", type=Path, required=True)
+    args = parser.parse_args()
+
+    study = params.load()
+    recipe = study.recipe(args.exercise, args.variant)
+    epochs = train_seeds(recipe, args.data, study.seeds, study.threads)
+    title = f"{args.exercise} {args.variant}"
+    rows = [asdict(epoch) for epoch in console.follow(epochs, title, recipe.epochs)]
+    rows.sort(key=lambda row: (row["seed"], row["epoch"]))
+    where = {"hardware": hardware_name(choose_device())}
+    write_csv(({key: row[key] for key in TIMED} | where for row in rows), args.timing)
+    write_csv(({key: row[key] for key in row if key != "seconds"} for row in rows), args.curves)
+
+
+if __name__ == "__main__":
+    console.run(main)
