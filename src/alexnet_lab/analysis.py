@@ -31,8 +31,9 @@ def _summarize_variant(runs: pd.DataFrame, compare: Compare) -> dict[str, float 
         "final_accuracy_std": accuracy.std(),
         "final_train_loss": final["train_loss"].mean(skipna=False),
         "final_test_loss": final["test_loss"].mean(skipna=False),
-        "gradient_norm": final["gradient_norm"].mean(skipna=False),
     }
+    if "gradient_norm" in compare.panels:
+        summary["gradient_norm"] = final["gradient_norm"].mean(skipna=False)
     if compare.threshold is not None:
         reached = epochs_to_threshold(runs, compare.threshold)
         level = f"{compare.threshold:g}"

@@ -188,7 +188,8 @@ def _homography(images: Tensor, inward: Tensor) -> Tensor:
     rows_u = torch.stack([x, y, one, nil, nil, nil, -u * x, -u * y], dim=-1)  # (B, 4, 8)
     rows_v = torch.stack([nil, nil, nil, x, y, one, -v * x, -v * y], dim=-1)
     matrix, target = torch.cat([rows_u, rows_v], dim=1), torch.cat([u, v], dim=1)
-    return torch.linalg.solve(matrix, target).float().double()  # torchvision hands PIL floats
+    solution: Tensor = torch.linalg.solve(matrix, target)
+    return solution.float().double()  # torchvision hands PIL single precision
 
 
 def _warp_bilinear(images: Tensor, coefficients: Tensor) -> Tensor:
@@ -205,8 +206,12 @@ def _warp_bilinear(images: Tensor, coefficients: Tensor) -> Tensor:
     across, down = (u - left).unsqueeze(1), (v - top).unsqueeze(1)  # (B, 1, H, W)
     columns = [(left + step).clamp(0, width - 1).long() for step in (0, 1)]
     rows = [(top + step).clamp(0, height - 1).long() for step in (0, 1)]
-    upper, lower = (
-        torch.lerp(*(_gather(images, column, row).double() for column in columns), across)
+    (upper, lower) = (
+        torch.lerp(
+            _gather(images, columns[0], row).double(),
+            _gather(images, columns[1], row).double(),
+            across,
+        )
         for row in rows
     )
     warped = torch.lerp(upper, lower, down)

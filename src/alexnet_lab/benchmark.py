@@ -6,6 +6,7 @@ out of memory ends that process, not the study.
 
 import multiprocessing
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -17,7 +18,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from alexnet_lab.devices import has_gpu, hardware_name, synchronize
+from alexnet_lab.devices import hardware_name, has_gpu, synchronize
 from alexnet_lab.models import AlexNet, parameter_count
 from alexnet_lab.params import Benchmark
 
@@ -101,7 +102,8 @@ def peak_memory_mib(device: torch.device) -> float:
     """CPU: the most this process held; GPU: the most that torch's tensors held."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MIB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / MIB if sys.platform == "darwin" else peak / 1024  # macOS: bytes; Linux: KiB
 
 
 def network_facts(benchmark: Benchmark) -> dict[str, float]:

@@ -42,7 +42,14 @@ def hardware_name(device: torch.device) -> str:
     """Such as "AMD EPYC, 2 cores" or "NVIDIA H100 80GB HBM3"."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_cpu_name()}, {os.cpu_count()} cores"
+    return f"{_cpu_name()}, {core_count()} cores"
+
+
+def core_count() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _cpu_name() -> str:

@@ -6,6 +6,7 @@ thick line or the bar is the mean over seeds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -25,7 +26,7 @@ from alexnet_lab.params import Compare
 
 mpl.use("Agg")
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#000000")
-STYLE = {
+STYLE: Any = {  # rcParams; matplotlib's own type lists every key
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -38,7 +39,7 @@ STYLE = {
     "svg.hashsalt": "alexnet-lab",
 }
 WIDTH = 9.0  # inches: 990 pixels, so text stays readable in a README column
-ROW = 3.3  # inches
+ROW = 2.9  # inches
 Colours = Mapping[str, str]
 
 
@@ -52,27 +53,29 @@ def training_figure(curves: pd.DataFrame, timing: pd.DataFrame, compare: Compare
     colour = colours(list(curves["variant"].unique()))
     with mpl.rc_context(STYLE):
         figure, axes = _grid(len(compare.panels))
-        for name, axis in zip(compare.panels, axes, strict=True):
+        for name, axis in zip(compare.panels, axes, strict=False):
             PANELS[name](axis, curves, timing, colour, compare)
         seeds = curves["seed"].nunique()
-        note = "one run a variant" if seeds == 1 else f"{seeds} seeds: thin lines and dots"
-        _legend(figure, colour, note)
+        note = "one run each" if seeds == 1 else f"{seeds} seeds: thin lines, dots"
+        _legend(figure, axes, colour, note)
     return figure
 
 
 def _grid(panels: int) -> tuple[Figure, list[Axes]]:
     rows = -(-panels // 2)
-    figure = Figure(figsize=(WIDTH, ROW * rows + 0.5), layout="constrained")
-    axes = figure.subplots(rows, 2, squeeze=False).flatten().tolist()
-    for axis in axes[panels:]:
-        axis.remove()
-    return figure, axes[:panels]
+    figure = Figure(figsize=(WIDTH, ROW * rows + 0.3), layout="constrained")
+    return figure, figure.subplots(rows, 2, squeeze=False).flatten().tolist()
 
 
-def _legend(figure: Figure, colour: Colours, note: str) -> None:
+def _legend(figure: Figure, axes: list[Axes], colour: Colours, note: str) -> None:
+    """In the last cell where it is free, else above all panels."""
     handles = [Line2D([], [], color=c, lw=3, label=name) for name, c in colour.items()]
     handles.append(Line2D([], [], color="none", label=f"({note})"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+    if axes[-1].has_data() or axes[-1].texts:
+        figure.legend(handles=handles, loc="outside upper center", ncols=6, frameon=False)
+    else:
+        axes[-1].set_axis_off()
+        axes[-1].legend(handles=handles, loc="center", frameon=False, fontsize=12)
 
 
 def _curve(
@@ -80,11 +83,12 @@ def _curve(
 ) -> None:
     """A thin line a seed and their mean; dots where there are few epochs."""
     marker = "o" if curves["epoch"].max() <= 10 else ""
-    for variant, runs in curves.groupby("variant", sort=False):
+    for place, (variant, runs) in enumerate(curves.groupby("variant", sort=False)):
         by_seed = runs.pivot(index="epoch", columns="seed", values=column)
-        look = {"color": colour[str(variant)], "linestyle": style}
+        look: Any = {"color": colour[str(variant)], "linestyle": style}
         axis.plot(by_seed, lw=0.7, alpha=0.5, **look)
-        axis.plot(by_seed.mean(axis=1), lw=2, marker=marker, markersize=4, **look)
+        width = max(1.6, 3.2 - 0.4 * place)  # where curves coincide, the lower one still shows
+        axis.plot(by_seed.mean(axis=1), lw=width, marker=marker, markersize=4, **look)
     axis.set_xlabel("epoch")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
@@ -171,7 +175,7 @@ def _seconds(
     seconds = timing.groupby(["variant", "seed"], sort=False)["seconds"].mean()
     _dots(axis, seconds, colour, "{:.2f}")
     axis.set(title="Training time", xlabel="seconds per epoch")
-    axis.set_xlim(left=0)
+    axis.set_xlim(0, 1.15 * seconds.max())
 
 
 Panel = Callable[[Axes, pd.DataFrame, pd.DataFrame, Colours, Compare], None]
@@ -201,11 +205,12 @@ def _dots(
 ) -> None:
     """A row a variant: a dot a seed, a bar at the mean, the mean in figures."""
     for row, variant in enumerate(colour):
-        some = values.loc[variant].dropna()
+        all_seeds = values[values.index.get_level_values("variant") == variant]
+        some = all_seeds.dropna()
         place = row - offset
         text = missing if some.empty else label.format(some.mean())
-        if 0 < len(some) < len(values.loc[variant]):
-            text += f" ({len(some)} of {len(values.loc[variant])} seeds)"
+        if 0 < len(some) < len(all_seeds):
+            text += f" ({len(some)} of {len(all_seeds)} seeds)"
         axis.plot(some, [place] * len(some), marker, color=colour[variant], alpha=0.6, ms=6)
         x = 0.0 if some.empty else some.mean()
         if len(some) > 1:
@@ -245,7 +250,7 @@ def benchmark_figure(timing: pd.DataFrame) -> Figure:
         _by_batch(axes[3], rates, "peak_memory_gib", colour)
         axes[3].set(title="Peak memory", ylabel="GiB (CPU: whole process)")
         shown = {v: c for v, c in colour.items() if v in set(rates["variant"])}
-        _legend(figure, shown, "whiskers: slowest and fastest step")
+        _legend(figure, axes, shown, "whiskers: slowest and fastest step")
     return figure
 
 
@@ -265,4 +270,5 @@ def _by_batch(
     sizes = sorted(rates["batch_size"].unique())
     axis.set_xticks(sizes, [f"{size:g}" for size in sizes])
     axis.set_xlabel("batch size (images)")
-    axis.set_ylim(bottom=0)
+    top = "highest" if spread else column
+    axis.set_ylim(0, 1.1 * rates[top].max() if len(rates) else 1)

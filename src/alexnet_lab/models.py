@@ -6,6 +6,7 @@ variant, so the same seed gives the same initial weights.
 """
 
 from collections import OrderedDict
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +72,7 @@ def mlp(model: Mlp, image_shape: tuple[int, int, int], classes: int) -> nn.Seque
     channels, height, width = image_shape
     widths = [channels * height * width, *model.hidden]
     layers: list[nn.Module] = [nn.Flatten()]  # (B, C, H, W) -> (B, C·H·W)
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), ACTIVATIONS[model.activation]()]
     return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
 

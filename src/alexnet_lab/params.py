@@ -349,7 +349,11 @@ def merge(base: Any, diff: Any) -> Any:
 
     Mappings merge key by key; one that names another ``kind`` replaces the base's.
     """
-    if not _is_map(base) or not _is_map(diff) or diff.get("kind", base.get("kind")) != base.get("kind"):
+    if (
+        not _is_map(base)
+        or not _is_map(diff)
+        or diff.get("kind", base.get("kind")) != base.get("kind")
+    ):
         return diff
     merged = {key: merge(base[key], diff[key]) if key in diff else base[key] for key in base}
     return merged | {key: diff[key] for key in diff if key not in base}

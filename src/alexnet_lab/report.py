@@ -8,13 +8,8 @@ import pandas as pd
 from alexnet_lab.analysis import Summary, speed_up, summary_frame, throughput
 
 HEADINGS = {
-    "seeds": "seeds",
-    "final_accuracy": "final accuracy (%)",
-    "final_accuracy_std": "± s.d.",
     "final_train_loss": "train loss",
     "final_test_loss": "test loss",
-    "gradient_norm": "gradient norm",
-    "gap": "gap",
     "gap_clean": "gap, clean",
 }
 
@@ -66,13 +61,11 @@ def _markdown(table: pd.DataFrame) -> str:
     return table.to_markdown(missingval="–", disable_numparse=True)
 
 
-def training_section(
-    name: str, question: str, summary: Summary, timing: pd.DataFrame
-) -> Section:
+def training_section(name: str, question: str, summary: Summary, timing: pd.DataFrame) -> Section:
     """From metrics/<exercise>.json and the timing of its runs."""
-    seconds = timing.groupby("variant", sort=False)["seconds"].mean()
-    table = summary_frame(summary)
-    table["s per epoch"] = seconds.round(2)
+    table = summary_frame(summary).drop(columns=["seeds", "final_accuracy", "final_accuracy_std"])
+    table.insert(0, "accuracy (%)", [_accuracy(row) for row in summary.values()])
+    table["s/epoch"] = timing.groupby("variant", sort=False)["seconds"].mean().round(2)
     return Section(name, question, training_answer(summary), _headed(table), _hardware(timing))
 
 
@@ -81,17 +74,19 @@ def training_answer(summary: Summary) -> str:
     finite = {k: v for k, v in summary.items() if v["final_accuracy"] is not None}
     if not finite:
         return "No variant ended with a defined accuracy."
-    ranked = sorted(finite, key=lambda name: -_number(finite[name]["final_accuracy"]))
-    best, worst = (f"**{name}** with {_accuracy(finite[name])}" for name in (ranked[0], ranked[-1]))
+    ranked = sorted(finite, key=lambda name: finite[name]["final_accuracy"] or 0.0, reverse=True)
+    best, worst = (f"**{name}**, {_accuracy(finite[name])} %" for name in (ranked[0], ranked[-1]))
     runs = next(iter(finite.values()))["seeds"]
-    doubt = "one run each, so no uncertainty is known" if runs == 1 else f"mean of {runs} seeds"
+    doubt = "one run each: no uncertainty" if runs == 1 else f"mean ± s.d. of {runs:g} seeds"
     return f"Highest final test accuracy: {best}; lowest: {worst} ({doubt})."
 
 
 def _accuracy(row: Mapping[str, float | None]) -> str:
-    spread = row["final_accuracy_std"]
-    tail = "" if spread is None else f" ± {spread:.2f}"
-    return f"{_number(row['final_accuracy']):.2f}{tail} %"
+    """The mean, and where there are several seeds their standard deviation."""
+    mean, spread = row["final_accuracy"], row["final_accuracy_std"]
+    if mean is None:
+        return "–"
+    return f"{mean:.2f}" if spread is None else f"{mean:.2f} ± {spread:.2f}"
 
 
 def benchmark_section(question: str, summary: Summary, timing: pd.DataFrame) -> Section:
@@ -119,7 +114,9 @@ def benchmark_answer(summary: Summary, rates: pd.DataFrame) -> str:
     gains = speed_up(rates)
     absent = [name for name, row in summary.items() if row["largest_batch"] is None]
     if not gains.empty:
-        return "GPU over CPU: " + ", ".join(f"{g:.1f}× at batch {b}" for b, g in gains.items()) + "."
+        return (
+            "GPU over CPU: " + ", ".join(f"{g:.1f}× at batch {b}" for b, g in gains.items()) + "."
+        )
     measured = rates.groupby("variant", sort=False)["img_per_s"]
     best = ", ".join(f"{name} up to {top:.1f} img/s" for name, top in measured.max().items())
     missing = ", ".join(name.upper() for name in absent)
@@ -132,7 +129,3 @@ def _headed(table: pd.DataFrame) -> pd.DataFrame:
 
 def _hardware(timing: pd.DataFrame) -> str:
     return " and ".join(timing["hardware"].dropna().unique())
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value

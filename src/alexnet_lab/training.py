@@ -82,7 +82,7 @@ def train_epoch(
     weight = first_weight(network)
     losses, norms = [], []
     network.train()
-    for batch in order.to(device).split(recipe.batch_size):
+    for batch in torch.split(order.to(device), recipe.batch_size):
         images = augment(data.train_images[batch], recipe.augment, augmentation)
         logits = network(normalize(images, recipe.normalize))
         loss = F.cross_entropy(logits, data.train_labels[batch])
@@ -90,7 +90,7 @@ def train_epoch(
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
         losses.append(loss.detach() * len(batch))
-        norms.append(torch.linalg.vector_norm(weight.grad))  # type: ignore[arg-type]
+        norms.append(torch.linalg.vector_norm(weight.grad))
     # Read once an epoch: .item() in the loop would wait for the device each time.
     return float(torch.stack(losses).sum() / len(order)), float(torch.stack(norms).mean())
 
@@ -102,7 +102,9 @@ def evaluate(
     """Mean loss and accuracy (%) in evaluation mode, without augmentation."""
     network.eval()
     loss = correct = torch.zeros((), device=images.device)
-    for some, truth in zip(images.split(TEST_BATCH), labels.split(TEST_BATCH), strict=True):
+    for some, truth in zip(
+        torch.split(images, TEST_BATCH), torch.split(labels, TEST_BATCH), strict=True
+    ):
         logits = network(normalize(some, recipe.normalize))
         loss = loss + F.cross_entropy(logits, truth, reduction="sum")
         correct = correct + (logits.argmax(1) == truth).sum()
@@ -112,8 +114,7 @@ def evaluate(
 def normalize(images: Tensor, by: Normalize) -> Tensor:
     """Images (B, C, H, W) uint8 to float (x / 255 - mean) / std, per channel."""
     mean, std = (
-        torch.tensor(values, device=images.device).view(1, -1, 1, 1)
-        for values in (by.mean, by.std)
+        torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (by.mean, by.std)
     )
     return (images.float() / 255 - mean) / std
 

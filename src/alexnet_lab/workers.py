@@ -1,15 +1,14 @@
 """The seeds of one variant, side by side: a process a seed, the same bits as one by one."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 from queue import Queue
 
 from alexnet_lab.datasets import load
-from alexnet_lab.devices import choose_device, make_deterministic
+from alexnet_lab.devices import choose_device, core_count, make_deterministic
 from alexnet_lab.errors import UserError
 from alexnet_lab.params import Recipe
 from alexnet_lab.training import Epoch, train
@@ -34,8 +33,7 @@ def train_seeds(
     ):
         queue = manager.Queue()
         jobs = [pool.submit(_send, recipe, folder, seed, threads, queue) for seed in seeds]
-        with closing(_received(queue, jobs)) as epochs:
-            yield from epochs
+        yield from _received(queue, jobs)
 
 
 def worker_count(seeds: int, threads: int) -> int:
@@ -47,7 +45,7 @@ def worker_count(seeds: int, threads: int) -> int:
         return min(seeds, int(asked))
     if choose_device().type == "cuda":
         return 1
-    return max(1, min(seeds, len(os.sched_getaffinity(0)) // threads))
+    return max(1, min(seeds, core_count() // threads))
 
 
 def _run(recipe: Recipe, folder: Path, seed: int, threads: int) -> Iterator[Epoch]:
