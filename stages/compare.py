@@ -25,7 +25,7 @@ def main() -> None:
     write_json(summary, args.metrics)
     figure = training_figure(curves, timing, exercise.compare)
     replace(args.plot, figure.savefig)
-    console.show_table(f"{args.exercise}: {exercise.question}", summary_frame(summary))
+    console.show_table(args.exercise, summary_frame(summary))
 
 
 if __name__ == "__main__":

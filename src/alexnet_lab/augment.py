@@ -5,7 +5,7 @@ distribution of the torchvision class it is named after; ``apply_*`` does with t
 torchvision does to a PIL image of uint8, rounding to uint8 after every op as PIL does.
 torchvision's own v2 classes draw once for a whole batch (vision#8484), so they cannot
 stand here. Nearest warps, flips and colour are PIL's own arithmetic, exactly; bilinear
-perspective is within one level.
+perspective is within one level, but for pixels whose source is the image's very edge.
 
 | op          | torchvision class                          |
 | flip        | RandomHorizontalFlip(p)                    |
@@ -188,7 +188,8 @@ def _homography(images: Tensor, inward: Tensor) -> Tensor:
     rows_u = torch.stack([x, y, one, nil, nil, nil, -u * x, -u * y], dim=-1)  # (B, 4, 8)
     rows_v = torch.stack([nil, nil, nil, x, y, one, -v * x, -v * y], dim=-1)
     matrix, target = torch.cat([rows_u, rows_v], dim=1), torch.cat([u, v], dim=1)
-    solution: Tensor = torch.linalg.solve(matrix, target)
+    # Corners that meet (distortion near 1) have no solution: not checked, the image turns black.
+    solution: Tensor = torch.linalg.solve_ex(matrix, target).result
     return solution.float().double()  # torchvision hands PIL single precision
 
 

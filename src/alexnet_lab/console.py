@@ -1,8 +1,10 @@
 """What the terminal shows: live bars, one line an epoch without a terminal, tables."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,12 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from alexnet_lab.benchmark import Measurement
 from alexnet_lab.errors import UserError
-from alexnet_lab.training import Epoch
+
+if TYPE_CHECKING:  # for their types alone: a stage should not wait for torch to say a word
+    from alexnet_lab.benchmark import Measurement
+    from alexnet_lab.training import Epoch
 
 console = Console()
-Item = TypeVar("Item")
 
 
 def run(stage: Callable[[], None]) -> None:
@@ -61,8 +64,8 @@ def show_table(title: str, frame: pd.DataFrame) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column(str(frame.index.name or ""))
     for name in frame.columns:
-        table.add_column(str(name), justify="right")
-    for label, row in frame.iterrows():
+        table.add_column(str(name).replace("_", " "), justify="right")
+    for label, *row in frame.itertuples():
         table.add_row(str(label), *map(_cell, row))
     console.print(table)
 

@@ -1,0 +1,253 @@
+"""Summaries, figures and the report, on curves whose answers are known by hand."""
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from alexnet_lab import benchmark
+from alexnet_lab.analysis import (
+    epochs_to_threshold,
+    generalisation_gaps,
+    speed_up,
+    summarize,
+    summarize_benchmark,
+    throughput,
+)
+from alexnet_lab.benchmark import MEASURED, NO_DEVICE, TOO_LARGE, measure_all, network_facts
+from alexnet_lab.errors import UserError
+from alexnet_lab.figures import PALETTE, PANELS, benchmark_figure, colours, training_figure
+from alexnet_lab.files import read_runs, replace, write_csv, write_json
+from alexnet_lab.params import Benchmark, Compare, Study
+from alexnet_lab.report import benchmark_answer, remarks, report, training_section
+
+ALL_PANELS = Compare(panels=tuple(PANELS), threshold=70, gap_epochs=2)
+
+
+def run(variant: str, seed: int, accuracies: list[float]) -> pd.DataFrame:
+    epochs = range(1, len(accuracies) + 1)
+    return pd.DataFrame(
+        {
+            "variant": variant,
+            "seed": seed,
+            "epoch": epochs,
+            "lr": 0.1,
+            "train_loss": [1.0 / e for e in epochs],
+            "train_loss_clean": [0.5 / e for e in epochs],
+            "test_loss": 1.0,
+            "test_accuracy": accuracies,
+            "gradient_norm": 0.25,
+        }
+    )
+
+
+@pytest.fixture
+def curves() -> pd.DataFrame:
+    return pd.concat(
+        [
+            run("slow", 0, [50.0, 60.0, 71.0]),
+            run("slow", 1, [50.0, 60.0, 69.0]),
+            run("fast", 0, [70.0, 75.0, 80.0]),
+            run("fast", 1, [65.0, 75.0, 82.0]),
+        ],
+        ignore_index=True,
+    )
+
+
+@pytest.fixture
+def timing(curves: pd.DataFrame) -> pd.DataFrame:
+    return curves[["variant", "seed", "epoch"]].assign(seconds=2.0, hardware="a CPU")
+
+
+def test_epochs_to_threshold_count_from_one_and_are_undefined_if_never(
+    curves: pd.DataFrame,
+) -> None:
+    reached = epochs_to_threshold(curves, 70)
+    assert reached["fast"].tolist() == [1, 2]
+    assert reached["slow", 0] == 3 and math.isnan(reached["slow", 1])
+
+
+def test_the_summary_is_means_over_seeds_and_null_where_undefined(curves: pd.DataFrame) -> None:
+    summary = summarize(curves, ALL_PANELS)
+    assert list(summary) == ["slow", "fast"]
+    assert summary["fast"]["final_accuracy"] == 81
+    assert summary["fast"]["final_accuracy_std"] == 1.41  # of 80 and 82, n - 1
+    assert summary["fast"]["epochs_to_70"] == 1.5
+    assert summary["slow"]["epochs_to_70"] is None
+    assert summary["slow"]["seeds_reaching_70"] == 1
+    assert summarize(curves[curves["seed"] == 0], ALL_PANELS)["fast"]["final_accuracy_std"] is None
+
+
+def test_a_diverged_run_makes_nulls_not_numbers(curves: pd.DataFrame, tmp_path: Path) -> None:
+    curves.loc[(curves["variant"] == "slow") & (curves["epoch"] == 3), "test_loss"] = math.nan
+    summary = summarize(curves, ALL_PANELS)
+    assert summary["slow"]["final_test_loss"] is None
+    write_json({"a": {"b": math.nan, "c": math.inf, "d": 1.5}}, tmp_path / "x.json")
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": {"b": None, "c": None, "d": 1.5}}
+
+
+def test_both_gaps_are_means_over_the_last_epochs(curves: pd.DataFrame) -> None:
+    gaps = generalisation_gaps(curves, 2)
+    assert gaps.loc[("slow", 0), "gap"] == pytest.approx(1 - (1 / 2 + 1 / 3) / 2)
+    assert gaps.loc[("slow", 0), "gap_clean"] == pytest.approx(1 - (1 / 4 + 1 / 6) / 2)
+    assert generalisation_gaps(curves, 99).loc[("slow", 0), "gap"] == pytest.approx(1 - 11 / 18)
+
+
+def test_a_variant_has_one_colour_in_every_panel(
+    curves: pd.DataFrame, timing: pd.DataFrame
+) -> None:
+    figure = training_figure(curves, timing, ALL_PANELS)
+    assert colours(["slow", "fast"]) == {"slow": PALETTE[0], "fast": PALETTE[1]}
+    for axis in figure.axes:
+        assert axis.get_title(loc="left") and axis.get_xlabel(), "a panel without words"
+        used = {line.get_color() for line in axis.lines} - {"grey"}
+        assert used == set(PALETTE[:2])
+    ticks = [tick.get_text() for tick in figure.axes[6].get_yticklabels()]
+    assert ticks == ["slow", "fast"]
+
+
+def test_the_figure_says_where_a_threshold_was_not_reached(
+    curves: pd.DataFrame, timing: pd.DataFrame
+) -> None:
+    compare = Compare(panels=("epochs_to_threshold",), threshold=81)
+    figure = training_figure(curves[curves["seed"] == 0], timing, compare)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["not reached"] * 2
+    both = training_figure(curves, timing, compare)
+    assert [t.get_text() for t in both.axes[0].texts] == ["not reached", "3.0 (1 of 2 seeds)"]
+
+
+def steps(variant: str, batch: int, seconds: list[float | None]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "variant": variant,
+            "batch_size": batch,
+            "iteration": range(1, len(seconds) + 1),
+            "seconds": pd.array(seconds, dtype="float"),
+            "peak_memory_mib": 100.0,
+            "hardware": variant.upper(),
+        }
+    )
+
+
+def test_throughput_is_the_batch_over_the_median_step() -> None:
+    rates = throughput(steps("cpu", 32, [1.0, 2.0, 4.0])).iloc[0]
+    assert (rates["img_per_s"], rates["lowest"], rates["highest"]) == (16, 8, 32)
+    assert rates["seconds"] == 7
+
+
+def test_a_speed_up_needs_both_devices() -> None:
+    cpu = [steps("cpu", 32, [2.0]), steps("cpu", 64, [4.0])]
+    absent = pd.concat([*cpu, steps("gpu", 32, [None])])
+    assert speed_up(throughput(absent)).empty
+    both = pd.concat([*cpu, steps("gpu", 32, [0.1]), steps("gpu", 64, [None])])
+    assert speed_up(throughput(both)).to_dict() == {32: pytest.approx(20)}
+    runs = pd.DataFrame(
+        {
+            "variant": ["cpu", "gpu"],
+            "batch_size": 32,
+            "status": [MEASURED, NO_DEVICE],
+            "parameters": 1,
+            "gflop_per_image": 1.0,
+        }
+    )
+    summary = summarize_benchmark(runs)
+    assert summary["gpu"]["largest_batch"] is None
+    answer = benchmark_answer(summary, throughput(absent))
+    assert answer.startswith("GPU not measured") and "×" not in answer
+    texts = [text.get_text() for axis in benchmark_figure(absent).axes for text in axis.texts]
+    assert texts == ["GPU not measured"]
+
+
+@pytest.fixture
+def small(study: Study) -> Benchmark:
+    changes = {
+        "image_pixels": 63,
+        "batch_sizes": (2, 4),
+        "iterations": 2,
+        "warmup_iterations": 1,
+        "classes": 10,
+    }
+    return study.benchmark.model_copy(update=changes)
+
+
+def test_the_benchmark_measures_each_batch(small: Benchmark) -> None:
+    found = list(measure_all(small, "cpu"))
+    assert [one.batch_size for one in found] == [2, 4]
+    for one in found:
+        assert one.status == MEASURED and len(one.seconds) == 2 and min(one.seconds) > 0
+        assert one.peak_memory_mib is not None and 100 < one.peak_memory_mib < 8192
+        assert "cores" in one.hardware
+
+
+def test_a_batch_that_does_not_fit_is_reported(
+    small: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a petabyte is refused by the allocator itself, for real."""
+    huge = small.model_copy(update={"batch_sizes": (10**10, 2)})
+    assert [one.status for one in measure_all(huge, "cpu")] == [TOO_LARGE, MEASURED]
+
+
+def test_a_process_that_is_killed_is_a_batch_that_does_not_fit(
+    small: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "_die_first", _kill_self)
+    one = benchmark._in_own_process(small, "cpu", 2)
+    assert one.status == TOO_LARGE
+
+
+def _kill_self() -> None:
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_without_a_gpu_nothing_is_said_of_it(
+    small: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "has_gpu", lambda: False)
+    assert [(m.status, m.seconds) for m in measure_all(small, "cuda")] == [(NO_DEVICE, ())] * 2
+
+
+def test_the_networks_facts_are_those_of_alexnet(study: Study) -> None:
+    facts = network_facts(study.benchmark)
+    assert facts["parameters"] == 61_100_840
+    # 0.714 GMAC forward (convolutions 0.655, linear 0.059); backward twice, less the images'.
+    assert facts["gflop_per_image"] == pytest.approx(3 * 2 * 0.714 - 2 * 0.0703, rel=0.01)
+
+
+def test_the_report_says_what_a_reader_must_know(
+    curves: pd.DataFrame, timing: pd.DataFrame
+) -> None:
+    summary = summarize(curves, ALL_PANELS)
+    section = training_section("demo", "Why?", summary, timing)
+    page = report([section], remarks("sample", {"lr": 0.05}), (0, 1))
+    assert page.index("sample in git") < page.index("lr = 0.05") < page.index("Why?")
+    assert "**fast**, 81.00 ± 1.41 %" in page and "plots/demo.png" in page
+    assert "| slow" in page and "a CPU" in page
+    assert report([section], remarks("official", {}), (0, 1)).count(">") == 0
+
+
+def test_files_are_complete_or_absent(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "x.csv"
+    write_csv([{"a": 1.23456789}], target)
+    assert target.read_text() == "a\n1.23457\n"
+
+    def fail(new: Path) -> None:
+        new.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        replace(target, fail)
+    assert target.read_text() == "a\n1.23457\n"
+    assert [path.name for path in target.parent.iterdir()] == ["x.csv"]
+
+
+def test_curves_of_other_variants_are_left_alone(tmp_path: Path) -> None:
+    for name in ("a", "b", "removed"):
+        write_csv([{"epoch": 1}], tmp_path / f"{name}.csv")
+    assert read_runs(tmp_path, ["b", "a"])["variant"].tolist() == ["b", "a"]
+    with pytest.raises(UserError, match=r"missing\.csv cannot be read"):
+        read_runs(tmp_path, ["missing"])

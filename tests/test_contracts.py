@@ -1,0 +1,267 @@
+"""The contracts between code, dvc.yaml and params.yaml."""
+
+import ast
+import copy
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dvc.repo import Repo
+from dvc.stage import PipelineStage
+
+from alexnet_lab import params
+from alexnet_lab.params import Study
+from alexnet_lab.report import remarks
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src/alexnet_lab"
+
+# Modules that cannot change a number, so that no stage depends on them.
+EXEMPT = {
+    "__init__": "a docstring",
+    "console": "shows results, never changes them",
+    "errors": "one exception class",
+    "params": "types and checks without defaults; the values themselves are DVC params",
+}
+# DVC drops these keys from its run-cache key (dvc#10296), at any depth.
+DROPPED_BY_DVC = {"size", "nfiles", "isexec"}
+
+
+def pipeline() -> list[PipelineStage]:
+    with Repo(ROOT) as repo:
+        return [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
+
+
+STAGES = pipeline()
+by_name = pytest.mark.parametrize("stage", STAGES, ids=[stage.addressing for stage in STAGES])
+
+
+def imported(path: Path) -> set[str]:
+    """The alexnet_lab modules that a file imports, other than for types alone."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node not in typing_only:
+            if node.module == "alexnet_lab":
+                modules |= {alias.name for alias in node.names}
+            elif node.module and node.module.startswith("alexnet_lab."):
+                modules.add(node.module.split(".")[1])
+        assert not (isinstance(node, ast.Import) and "alexnet_lab" in ast.unparse(node))
+    return modules
+
+
+def closure(script: Path) -> set[str]:
+    """What the script imports, and what that imports, less the exempt modules."""
+    found: set[str] = set()
+    waiting = imported(script)
+    while waiting:
+        module = waiting.pop()
+        if module not in EXEMPT and module not in found:
+            found.add(module)
+            waiting |= imported(SOURCE / f"{module}.py")
+    return found
+
+
+def script_of(stage: PipelineStage) -> str:
+    return stage.cmd.split()[1]
+
+
+def deps_of(stage: PipelineStage) -> set[str]:
+    return {dep.def_path for dep in stage.deps if not hasattr(dep, "params")}
+
+
+def declared(stage: PipelineStage) -> set[str]:
+    return {key for dep in stage.deps if hasattr(dep, "params") for key in dep.params}
+
+
+@by_name
+def test_a_stages_deps_are_its_script_and_its_import_closure(stage: PipelineStage) -> None:
+    code = {dep for dep in deps_of(stage) if dep.endswith(".py")}
+    modules = {f"src/alexnet_lab/{module}.py" for module in closure(ROOT / script_of(stage))}
+    assert code == {script_of(stage)} | modules
+
+
+@by_name
+def test_every_path_that_a_command_reads_is_a_dep_or_an_output(stage: PipelineStage) -> None:
+    paths = {word for word in stage.cmd.split() if "/" in word}
+    outs = {out.def_path for out in stage.outs}
+    known = deps_of(stage) | outs
+    for path in paths:
+        assert any(k == path or k.startswith(f"{path}/") for k in known), path
+
+
+def views(stage: PipelineStage) -> Callable[[Study], Any]:
+    """What the stage's script takes from params.yaml."""
+    script, *words = stage.cmd.split()[1:]
+    match script:
+        case "stages/prepare.py":
+            return lambda study: study.data.source
+        case "stages/benchmark.py":
+            return lambda study: study.benchmark.model_dump(exclude={"question"})
+        case "stages/train.py":
+            return lambda study: (study.recipe(*words[:2]), study.seeds, study.threads)
+        case "stages/compare.py":
+            return lambda study: (
+                list(study.exercise(words[0]).variants),
+                study.exercise(words[0]).compare,
+            )
+        case "stages/compare_benchmark.py":
+            return lambda study: list(study.benchmark.variants)
+        case "stages/report.py":
+            asked = lambda study: {"benchmark": study.benchmark, **study.exercises}  # noqa: E731
+            return lambda study: (
+                [(name, e.question, list(e.variants)) for name, e in asked(study).items()],
+                remarks(study.data.source, study.overridden),
+                study.seeds,
+            )
+    raise AssertionError(f"no view for {script}")
+
+
+def leaves(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    children = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, child in children:
+        if isinstance(child, dict | list):
+            yield from leaves(child, (*path, key))
+        else:
+            yield (*path, key)
+
+
+OTHER = {
+    "official": "sample",
+    "relu": "tanh",
+    "sigmoid": "relu",
+    "tanh": "relu",
+    "cpu": "cuda",
+    "cuda": "cpu",
+}
+
+
+def changed(value: Any) -> Any:
+    """Another valid value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if value is None:
+        return 7
+    if isinstance(value, int):
+        return value + 4  # a kernel stays odd, seeds stay distinct
+    if isinstance(value, float):
+        return value * 0.9
+    return OTHER.get(value, f"{value}?")
+
+
+def with_change(raw: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
+    new = copy.deepcopy(raw)
+    node = new
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = changed(node[path[-1]])
+    return new
+
+
+def is_under(path: tuple[Any, ...], key: str) -> bool:
+    return path[: key.count(".") + 1] == tuple(key.split("."))
+
+
+NAMES = {"kind", "op", "panels"}  # another word there is another structure
+
+
+@by_name
+def test_every_number_that_reaches_a_stage_is_declared(
+    stage: PipelineStage, raw: dict[str, Any]
+) -> None:
+    view, keys = views(stage), declared(stage)
+    before, tried = view(params.parse(raw)), 0
+    for path in leaves(raw):
+        if NAMES & set(path):
+            continue
+        tried += 1
+        if view(params.parse(with_change(raw, path))) != before:
+            assert any(is_under(path, key) for key in keys), f"{path} is read, not declared"
+    assert tried > 90
+
+
+@by_name
+def test_every_declared_key_reaches_the_stage(stage: PipelineStage, raw: dict[str, Any]) -> None:
+    view = views(stage)
+    before = view(params.parse(raw))
+    unread = []
+    for key in declared(stage):
+        some = [p for p in leaves(raw) if is_under(p, key) and not NAMES & set(p)]
+        versions = [with_change(raw, path) for path in some]
+        if key.endswith(".variants"):
+            more = copy.deepcopy(raw)
+            known = more[key.split(".")[0]]["variants"]
+            known["another"] = copy.deepcopy(next(iter(known.values())))
+            versions.append(more)
+        if not any(view(params.parse(version)) != before for version in versions):
+            unread.append(key)
+    # Variants that differ in a word alone are changed by other tests; panels likewise.
+    assert [key for key in unread if not is_words_only(raw, key)] == []
+
+
+def is_words_only(raw: dict[str, Any], key: str) -> bool:
+    """Nothing under the key but words or empty lists: there is no number to change."""
+    if key == "benchmark.iterations":  # compare@benchmark must show one key of its exercise
+        return True
+    paths = [path for path in leaves(raw) if is_under(path, key)]
+    return all(NAMES & set(path) for path in paths)
+
+
+def test_an_exercises_stages_run_every_variant(raw: dict[str, Any]) -> None:
+    for exercise in params.parse(raw).exercises:
+        stages = {s.addressing.split("@")[1] for s in STAGES if s.addressing.startswith(exercise)}
+        assert stages == set(raw[exercise]["variants"])
+
+
+def test_no_params_key_is_one_that_dvc_or_yaml_mistakes(raw: dict[str, Any]) -> None:
+    keys = {key for path in leaves(raw) for key in path if not isinstance(key, int)}
+    assert all(isinstance(key, str) for key in keys)
+    assert not keys & DROPPED_BY_DVC
+    assert not keys & {"on", "off", "yes", "no", "true", "false"}
+    assert not [key for key in keys if "." in key]
+
+
+def test_params_write_decimals_not_exponents() -> None:
+    assert not re.search(r"\d[eE]-?\d", (ROOT / "params.yaml").read_text())
+
+
+def test_no_command_names_a_device_or_a_host() -> None:
+    for stage in STAGES:
+        assert not re.search(r"cuda|cpu|gpu|localhost|://|\d+\.\d+\.\d+\.\d+", stage.cmd)
+
+
+def test_stages_only_adapt() -> None:
+    for script in (ROOT / "stages").glob("*.py"):
+        assert len(script.read_text().splitlines()) <= 50, script.name
+
+
+def test_the_environments_own_commands_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of this environment finds this environment's python, activated or not."""
+    import shutil
+    import subprocess
+    import sys
+
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    which = "import shutil; print(shutil.which('python'))"
+    command = [sys.executable, "-c", which]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert Path(found).parent == Path(sys.executable).parent
+    assert shutil.which("dvc", path=str(Path(sys.executable).parent))
+
+
+def test_github_runs_the_same_targets() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    commands = " ".join(
+        step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]
+    )
+    assert "make check test" in commands and "review BASE=" in commands
+    assert "make check test" in (ROOT / ".ci/run").read_text()

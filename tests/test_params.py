@@ -1,0 +1,112 @@
+"""params.yaml: what is right is read, what is wrong gives one sentence that names the key."""
+
+from typing import Any
+
+import pytest
+
+from alexnet_lab import params
+from alexnet_lab.errors import UserError
+from alexnet_lab.params import Cnn, Cosine, Jitter, Mlp, Study, WarmupCosine
+
+WARM = {"schedule": {"kind": "warmup_cosine", "warmup_epochs": 2}}
+
+
+def put(raw: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
+    *path, last = (int(key) if key.isdecimal() else key for key in dotted.split("."))
+    node: Any = raw
+    for key in path:
+        node = node[key]
+    node[last] = value
+    return raw
+
+
+def test_the_originals_numbers_are_in_params(study: Study) -> None:
+    warm = study.recipe("schedules", "warmup_cosine")
+    assert (warm.lr, warm.batch_size, warm.epochs) == (0.1, 128, 50)
+    assert warm.schedule == WarmupCosine(kind="warmup_cosine", warmup_epochs=5)
+    strong = study.recipe("augmentation", "strong")
+    assert Jitter(op="jitter", brightness=0.2, contrast=0.2, saturation=0.2) in strong.augment
+
+
+def test_a_variant_is_its_difference_from_the_base(study: Study) -> None:
+    without, with_bn = (study.recipe("batchnorm", v) for v in ("without_bn", "with_bn"))
+    assert isinstance(with_bn.model, Cnn) and with_bn.model.batch_norm
+    same = with_bn.model.model_copy(update={"batch_norm": False})
+    assert with_bn.model_copy(update={"model": same}) == without
+    assert isinstance(study.recipe("activation", "tanh").model, Mlp)
+
+
+def test_another_kind_replaces_and_the_same_kind_merges() -> None:
+    base = {"schedule": {"kind": "step", "every": 5, "gamma": 0.1}}
+    assert params.merge(base, {"schedule": {"every": 2}})["schedule"]["gamma"] == 0.1
+    assert params.merge(base, {"schedule": {"kind": "cosine"}}) == {"schedule": {"kind": "cosine"}}
+
+
+def test_a_new_variant_needs_params_alone(raw: dict[str, Any]) -> None:
+    study = params.parse(put(raw, "schedules.variants.short", {"schedule": {"kind": "cosine"}}))
+    assert study.recipe("schedules", "short").schedule == Cosine(kind="cosine")
+
+
+@pytest.mark.parametrize("value", [0.05, "5e-05"])  # DVC writes the second for 0.00005
+def test_a_top_level_number_overrides_every_exercise(raw: dict[str, Any], value: Any) -> None:
+    study = params.parse(put(put(raw, "lr", value), "epochs", 3))
+    for name, exercise in study.exercises.items():
+        for variant in exercise.variants:
+            recipe = study.recipe(name, variant)
+            assert (recipe.lr, recipe.epochs, recipe.batch_size) == (float(value), 3, 128)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("lrr", 3, ["unknown key 'lrr'", "lr, epochs, batch_size"]),
+        ("schedules.train.lrr", 3, ["schedules.train", "'lrr'", "normalize, model"]),
+        ("schedules.variants.warm", {"sched": 1}, ["schedules.variants.warm", "'sched'"]),
+        ("schedules.variants.warm", {"schedule": {"kind": "warp"}}, ["kind", "'cosine'", "warp"]),
+        ("schedules.variants.warm", {"schedule": {"kind": "step"}}, ["schedule.every", "required"]),
+        ("schedules.variants.Warm!", {}, ["Warm!"]),
+        ("schedules.variants.on", 5, ["schedules.variants.on"]),
+        ("schedules.compare.threshold", 140, ["schedules.compare.threshold", "less than 100"]),
+        ("augmentation.variants.basic.augment.0.p", 2, ["augment[0].p", "less than or equal to 1"]),
+        ("augmentation.variants.basic.augment.0.op", "zoom", ["augment[0].op", "'flip'", "zoom"]),
+        ("augmentation.compare.panels", ["gaps"], ["panels[0]", "'gap'"]),
+        ("augmentation.compare", {"panels": ["gap"]}, ["augmentation.compare", "gap_epochs"]),
+        ("activation.variants.tanh.model.activation", "gelu", ["tanh.model.activation", "'relu'"]),
+        ("activation.train.model.hidden", [0], ["activation.train.model.hidden[0]", "not 0"]),
+        ("batchnorm.train.model.dropout", 1, ["dropout", "less than 1"]),
+        ("batchnorm.train.model.convolutions.0.kernel", 4, ["kernel", "odd"]),
+        ("epochs", 0, ["epochs", "not 0"]),
+        ("batch_size", 2.5, ["batch_size", "2.5"]),
+        ("lr", -1, ["lr", "greater than 0"]),
+        ("lr", float("nan"), ["lr", "finite"]),
+        ("lr", True, ["lr", "number"]),
+        ("seeds", [], ["seeds", "at least 1"]),
+        ("seeds", 3, ["seeds", "list", "3"]),
+        ("seeds", [1, 1], ["seeds", "repeat"]),
+        ("threads", 0, ["threads", "not 0"]),
+        ("data.source", "web", ["data.source", "'official' or 'sample'", "web"]),
+        ("benchmark.batch_sizes", [32, 0], ["benchmark.batch_sizes[1]", "not 0"]),
+        ("benchmark", None, ["benchmark"]),
+    ],
+)
+def test_what_is_wrong_is_named_in_one_sentence(
+    raw: dict[str, Any], key: str, value: Any, said: list[str]
+) -> None:
+    with pytest.raises(UserError) as error:
+        params.parse(put(raw, key, value))
+    sentence = str(error.value)
+    assert sentence.startswith("params.yaml") and "\n" not in sentence
+    assert all(word in sentence for word in said), sentence
+
+
+@pytest.mark.parametrize("raw", [None, [], "lr: 1", {1: 2}, {}])
+def test_a_file_that_is_no_study_is_named_too(raw: Any) -> None:
+    with pytest.raises(UserError, match=r"^params\.yaml"):
+        params.parse(raw)
+
+
+def test_unreadable_yaml_is_one_sentence(tmp_path: Any) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("lr: [1,\nx: }")
+    with pytest.raises(UserError, match=r"params\.yaml cannot be read: [^\n]*$"):
+        params.load(path)

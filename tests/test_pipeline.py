@@ -1,0 +1,213 @@
+"""The stages as a user runs them: through their scripts, and through DVC itself."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+EXERCISES = ("activation", "schedules", "augmentation", "batchnorm")
+Ran = subprocess.CompletedProcess[str]
+
+
+def tiny(raw: dict[str, Any]) -> dict[str, Any]:
+    """The study at its smallest: the sample, one seed, one epoch, one timed step."""
+    small = {"batch_sizes": [2, 4], "iterations": 1, "warmup_iterations": 1, "image_pixels": 63}
+    raw["benchmark"] |= small
+    return raw | {"seeds": [0], "epochs": 1, "data": {"source": "sample"}, "threads": 2}
+
+
+@pytest.fixture
+def project(tmp_path: Path, raw: dict[str, Any]) -> Path:
+    """A copy of the checkout's pipeline with the tiny study, under git, nothing run yet."""
+    return make_project(tmp_path / "project", raw)
+
+
+def make_project(folder: Path, raw: dict[str, Any]) -> Path:
+    for name in ("stages", "src", "data/sample"):
+        ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore", "data/.gitignore"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "params.yaml").write_text(yaml.safe_dump(tiny(raw), sort_keys=False))
+    return folder
+
+
+def call(project: Path, *command: str) -> Ran:
+    program = str(BIN / command[0])
+    return subprocess.run([program, *command[1:]], cwd=project, capture_output=True, text=True)
+
+
+def run_stage(project: Path, name: str) -> Ran:
+    """The command that dvc.yaml has for activation@relu and what it stands on, typed out."""
+    words = {
+        "prepare": "prepare.py mnist --sample data/sample/mnist --out data/mnist",
+        "train": "train.py activation relu --data data/mnist --curves c.csv --timing t.csv",
+    }[name].split()
+    return call(project, "python", f"stages/{words[0]}", *words[1:])
+
+
+def test_a_variant_trains_from_the_sample_to_its_curves(project: Path) -> None:
+    prepared = run_stage(project, "prepare")
+    assert prepared.stdout == "mnist (sample): 2,000 training and 500 test images\n"
+    trained = run_stage(project, "train")
+    assert trained.returncode == 0, trained.stderr
+    assert re.search(r"^activation relu seed 0 epoch 1/1: loss \d\.\d+, test", trained.stdout)
+    curves = pd.read_csv(project / "c.csv")
+    assert curves[["seed", "epoch"]].to_numpy().tolist() == [[0, 1]]
+    assert curves["test_accuracy"].item() > 40  # chance is 10
+    assert "seconds" not in curves and "hardware" not in curves
+    assert pd.read_csv(project / "t.csv")["seconds"].item() > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda raw: raw.update(epochs=0), "params.yaml: epochs should be"),
+        (lambda raw: raw["batchnorm"]["train"].update(lrr=1), "unknown key 'lrr'"),
+    ],
+)
+def test_a_wrong_parameter_anywhere_stops_before_any_training(
+    project: Path, change: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    raw = yaml.safe_load((project / "params.yaml").read_text())
+    change(raw)
+    (project / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    for stage in ("prepare", "train"):
+        ran = run_stage(project, stage)
+        assert ran.returncode == 1
+        assert said in ran.stderr and ran.stderr.count("\n") == 1
+    assert not (project / "data/mnist").exists() and not (project / "c.csv").exists()
+
+
+# --- through DVC: minutes ---
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A project whose whole pipeline has run once and is committed."""
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    project = make_project(tmp_path_factory.mktemp("dvc") / "project", raw)
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    for key, value in (("user.name", "A Tester"), ("user.email", "tester@example.org")):
+        subprocess.run(["git", "config", key, value], cwd=project, check=True)
+    assert call(project, "dvc", "init", "-q").returncode == 0
+    ran = call(project, "dvc", "repro")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    commit(project)
+    yield project
+
+
+def commit(project: Path) -> None:
+    subprocess.run(["git", "add", "-A"], cwd=project, check=True)
+    subprocess.run(["git", "commit", "-qm", "state"], cwd=project, check=True)
+
+
+def stages_run(ran: Ran) -> set[str]:
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return set(re.findall(r"^Running stage '(.+)':", ran.stdout, re.MULTILINE))
+
+
+def what_if(project: Path, *settings: str) -> set[str]:
+    """The stages that `dvc exp run -S …` ran, from the committed state; then back to it."""
+    options = [word for setting in settings for word in ("-S", setting)]
+    ran = stages_run(call(project, "dvc", "exp", "run", *options))
+    return ran
+
+
+def restore(project: Path) -> None:
+    subprocess.run(["git", "checkout", "-q", "."], cwd=project, check=True)
+    subprocess.run(["git", "clean", "-qfd"], cwd=project, check=True)
+
+
+def variants(exercise: str) -> set[str]:
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    return {f"{exercise}@{variant}" for variant in raw[exercise]["variants"]}
+
+
+@pytest.mark.slow
+def test_every_stage_end_to_end(done: Path) -> None:
+    for exercise in EXERCISES:
+        summary = json.loads((done / f"metrics/{exercise}.json").read_text())
+        assert {f"{exercise}@{variant}" for variant in summary} == variants(exercise)
+        assert (done / f"plots/{exercise}.png").stat().st_size > 10_000
+    assert json.loads((done / "metrics/benchmark.json").read_text())["cpu"]["largest_batch"] == 4
+    assert "sample" in (done / "REPORT.md").read_text()
+    shown = call(done, "dvc", "plots", "show", "--out", str(done.parent / "shown"))
+    assert shown.returncode == 0, shown.stderr
+
+
+@pytest.mark.slow
+def test_a_second_repro_runs_nothing(done: Path) -> None:
+    assert stages_run(call(done, "dvc", "repro")) == set()
+
+
+@pytest.mark.slow
+def test_a_comment_and_a_sibling_run_nothing_more(done: Path) -> None:
+    path = done / "params.yaml"
+    path.write_text(f"# A comment.\n{path.read_text()}")
+    assert stages_run(call(done, "dvc", "repro")) == set()
+    restore(done)
+
+
+@pytest.mark.slow
+def test_a_change_in_a_variant_reruns_it_its_comparison_and_the_report(done: Path) -> None:
+    ran = what_if(done, "schedules.variants.exponential.schedule.gamma=0.5")
+    # One epoch has one learning rate, so the curves come out the same and DVC stops there.
+    assert "schedules@exponential" in ran
+    assert ran <= {"schedules@exponential", "compare@schedules", "report"}
+    restore(done)
+
+
+@pytest.mark.slow
+def test_an_exercises_own_lr_reruns_that_exercise_alone(done: Path) -> None:
+    ran = what_if(done, "batchnorm.train.lr=0.05")
+    assert ran == variants("batchnorm") | {"compare@batchnorm", "report"}
+    restore(done)
+
+
+@pytest.mark.slow
+def test_the_top_level_lr_retrains_all_four_exercises_only(done: Path) -> None:
+    ran = what_if(done, "lr=0.05")
+    trained = set().union(*map(variants, EXERCISES))
+    compared = {f"compare@{exercise}" for exercise in EXERCISES}
+    assert ran == trained | compared | {"report"}
+    assert "lr = 0.05" in (done / "REPORT.md").read_text()
+    restore(done)
+
+
+@pytest.mark.slow
+def test_a_new_variant_trains_alone_and_is_compared(done: Path) -> None:
+    setting = "+schedules.variants.warm={schedule: {kind: warmup_cosine, warmup_epochs: 2}}"
+    ran = what_if(done, setting)
+    assert ran == {"schedules@warm", "compare@schedules", "report"}
+    assert "warm" in json.loads((done / "metrics/schedules.json").read_text())
+    assert "| warm " in (done / "REPORT.md").read_text()
+    restore(done)
+
+
+@pytest.mark.slow
+def test_a_rerun_moves_no_metric(done: Path) -> None:
+    ran = stages_run(call(done, "dvc", "repro", "--force", "--single-item", "activation@tanh"))
+    assert ran == {"activation@tanh"}
+    assert "report" in stages_run(call(done, "dvc", "repro"))  # its seconds are new
+    assert json.loads(call(done, "dvc", "metrics", "diff", "--json").stdout) == {}
+    restore(done)
+
+
+@pytest.mark.slow
+def test_a_wrong_override_is_one_sentence_and_trains_nothing(done: Path) -> None:
+    ran = call(done, "dvc", "exp", "run", "-S", "schedules.compare.threshold=140", "-S", "lr=0.2")
+    assert ran.returncode != 0
+    assert "params.yaml: schedules.compare.threshold should be less than 100" in ran.stderr
+    assert "epoch 1/1" not in ran.stdout
+    restore(done)

@@ -1,0 +1,217 @@
+"""The loop: it learns real images, repeats itself, and pairs the variants of a seed."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from alexnet_lab import datasets
+from alexnet_lab.datasets import Dataset
+from alexnet_lab.devices import choose_device, make_deterministic
+from alexnet_lab.errors import UserError
+from alexnet_lab.models import build
+from alexnet_lab.params import Recipe, Study
+from alexnet_lab.sample import read_sample
+from alexnet_lab.streams import stream, stream_seed
+from alexnet_lab.training import evaluate, make_optimizer, normalize, train, train_epoch
+from alexnet_lab.workers import train_seeds, worker_count
+
+ROOT = Path(__file__).parent.parent
+VARIANTS = [
+    ("activation", "relu"),
+    ("activation", "tanh"),
+    ("schedules", "warmup_cosine"),
+    ("augmentation", "alexnet_style"),
+    ("batchnorm", "with_bn"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _deterministic() -> None:
+    make_deterministic(threads=2)
+
+
+def short(study: Study, exercise: str, variant: str, **changes: Any) -> Recipe:
+    return study.recipe(exercise, variant).model_copy(update={"epochs": 2, **changes})
+
+
+def first_images(data: Dataset) -> Dataset:
+    return Dataset(
+        data.train_images[:300],
+        data.train_labels[:300],
+        data.test_images[:100],
+        data.test_labels[:100],
+    )
+
+
+def curve(recipe: Recipe, data: Dataset, seed: int = 0) -> list[dict[str, Any]]:
+    rows = [asdict(epoch) for epoch in train(recipe, data, seed)]
+    return [{key: row[key] for key in row if key != "seconds"} for row in rows]
+
+
+@pytest.mark.parametrize(("exercise", "variant"), VARIANTS)
+def test_the_same_seed_gives_the_same_curve(
+    exercise: str, variant: str, study: Study, mnist: Dataset, cifar10: Dataset
+) -> None:
+    data = mnist if exercise == "activation" else cifar10
+    some = first_images(data)
+    recipe = short(study, exercise, variant)
+    first = curve(recipe, some)
+    assert first == curve(recipe, some)
+    assert first != curve(recipe, some, seed=1)
+    assert [row["epoch"] for row in first] == [1, 2]
+
+
+def test_mnist_is_learnt_from_the_sample(study: Study, mnist: Dataset) -> None:
+    last = curve(short(study, "activation", "relu", epochs=5), mnist)[-1]
+    assert last["test_accuracy"] > 80  # chance is 10
+
+
+def test_cifar10_is_learnt_from_the_sample(study: Study, cifar10: Dataset) -> None:
+    last = curve(short(study, "batchnorm", "with_bn", epochs=3, batch_size=64), cifar10)[-1]
+    assert last["test_accuracy"] > 35  # chance is 10; 500 images, so ± 2 by chance
+    assert last["train_loss"] < 1.7  # chance is 2.3
+
+
+def test_the_loop_is_a_plain_loop(study: Study, cifar10: Dataset) -> None:
+    """Losses of an epoch equal those of a loop written out, fed the same batches."""
+    recipe = short(study, "schedules", "constant", lr=0.01)
+    epoch = next(iter(train(recipe, cifar10, seed=3)))
+    network = build(recipe.model, cifar10.image_shape, 10, seed=3)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    order = torch.randperm(2000, generator=stream(3, "order"))
+    torch.manual_seed(stream_seed(3, "dropout"))
+    losses, norms = [], []
+    for start in range(0, 2000, 128):
+        batch = order[start : start + 128]
+        images = (cifar10.train_images[batch] / 255 - 0.5) / 0.5
+        loss = F.cross_entropy(network.train()(images), cifar10.train_labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        norms.append(network.features[0].weight.grad.norm().item())
+        optimizer.step()
+        losses += [loss.item()] * len(batch)
+    assert epoch.train_loss == pytest.approx(np.mean(losses), abs=1e-4)
+    assert epoch.gradient_norm == pytest.approx(np.mean(norms), rel=1e-3)
+    logits = network.eval()((cifar10.test_images / 255 - 0.5) / 0.5)
+    expected = F.cross_entropy(logits, cifar10.test_labels).item()
+    assert epoch.test_loss == pytest.approx(expected, abs=1e-4)
+    correct = (logits.argmax(1) == cifar10.test_labels).float().mean().item()
+    assert epoch.test_accuracy == pytest.approx(100 * correct, abs=1e-3)
+
+
+def test_clean_training_loss_is_without_dropout_and_augmentation(
+    study: Study, cifar10: Dataset
+) -> None:
+    recipe = short(study, "augmentation", "alexnet_style")
+    last = list(train(recipe, first_images(cifar10), 0))[-1]
+    assert last.train_loss_clean is not None and last.train_loss_clean < last.train_loss
+    plain = short(study, "schedules", "constant", epochs=1)
+    assert next(iter(train(plain, cifar10, 0))).train_loss_clean is None
+
+
+def test_the_rate_that_is_written_is_the_rate_that_was_used(study: Study, mnist: Dataset) -> None:
+    recipe = short(
+        study,
+        "schedules",
+        "warmup_cosine",
+        normalize=study.recipe("activation", "relu").normalize,
+        epochs=3,
+    )
+    assert [row["lr"] for row in curve(recipe, first_images(mnist))] == pytest.approx(
+        [0.02, 0.04, 0.06]
+    )
+
+
+def test_a_run_that_diverges_goes_on_to_its_end(study: Study, cifar10: Dataset) -> None:
+    rows = curve(short(study, "schedules", "constant", lr=1e6), first_images(cifar10))
+    assert len(rows) == 2 and not np.isfinite(rows[-1]["train_loss"])
+
+
+def test_normalisation_is_per_channel(study: Study, cifar10: Dataset) -> None:
+    by = study.recipe("schedules", "step").normalize
+    x = normalize(cifar10.test_images[:8], by)
+    assert x.min() >= -1 and x.max() <= 1 and x.dtype == torch.float32
+    wrong = short(study, "activation", "relu")
+    with pytest.raises(UserError, match=r"train\.normalize needs 3"):
+        next(iter(train(wrong, cifar10, 0)))
+
+
+def test_evaluation_does_not_change_the_network(study: Study, cifar10: Dataset) -> None:
+    recipe = short(study, "batchnorm", "with_bn")
+    network = build(recipe.model, cifar10.image_shape, 10, seed=0)
+    train_epoch(
+        network, make_optimizer(recipe.optimizer, network, 0.01), recipe, cifar10, seed=0, epoch=0
+    )
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    evaluate(network, recipe, cifar10.test_images, cifar10.test_labels)
+    for name, value in network.state_dict().items():
+        assert torch.equal(before[name], value), name
+
+
+def prepared(folder: Path, name: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for key, array in read_sample(ROOT / "data/sample" / name).items():
+        np.save(folder / f"{key}.npy", array)
+    return folder
+
+
+def test_the_number_of_workers_changes_no_bit(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = prepared(tmp_path / "mnist", "mnist")
+    curves = []
+    for workers in ("1", "2"):
+        monkeypatch.setenv("ALEXNET_LAB_WORKERS", workers)
+        monkeypatch.setenv("ALEXNET_LAB_DEVICE", "cpu")
+        recipe = short(study, "activation", "tanh")
+        rows = [asdict(epoch) for epoch in train_seeds(recipe, data, (0, 1), threads=1)]
+        rows.sort(key=lambda row: (row["seed"], row["epoch"]))
+        curves.append([{key: row[key] for key in row if key != "seconds"} for row in rows])
+    assert len(curves[0]) == 4
+    assert curves[0] == curves[1]
+
+
+def test_a_workers_error_reaches_the_caller(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALEXNET_LAB_WORKERS", "2")
+    with pytest.raises(UserError, match=r"train_images\.npy cannot be read"):
+        list(train_seeds(short(study, "activation", "relu"), tmp_path, (0, 1), threads=1))
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "many"])
+def test_a_wrong_worker_count_is_named(workers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALEXNET_LAB_WORKERS", workers)
+    with pytest.raises(UserError, match="ALEXNET_LAB_WORKERS"):
+        worker_count(3, 1)
+
+
+def test_a_wrong_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALEXNET_LAB_DEVICE", "tpu")
+    with pytest.raises(UserError, match="ALEXNET_LAB_DEVICE"):
+        choose_device()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("ALEXNET_LAB_DEVICE", "cuda")
+    with pytest.raises(UserError, match="no CUDA device"):
+        choose_device()
+
+
+def test_an_array_that_is_a_pickle_is_refused(tmp_path: Path) -> None:
+    folder = prepared(tmp_path / "mnist", "mnist")
+    np.save(folder / "train_images.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(UserError, match=r"train_images\.npy cannot be read"):
+        datasets.load(folder)
+
+
+@pytest.mark.gpu
+def test_the_gpu_repeats_itself_and_agrees_with_the_cpu(study: Study, cifar10: Dataset) -> None:
+    recipe = short(study, "batchnorm", "with_bn")
+    on_gpu = cifar10.to(torch.device("cuda"))
+    first = curve(recipe, on_gpu)
+    assert first == curve(recipe, on_gpu)
+    assert first[0]["train_loss"] == pytest.approx(curve(recipe, cifar10)[0]["train_loss"], abs=0.1)
