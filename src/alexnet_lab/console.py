@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # for their types alone: a stage should not wait for torch to
     from alexnet_lab.benchmark import Measurement
     from alexnet_lab.training import Epoch
 
-console = Console()
+console = Console(soft_wrap=True)  # a line of a log stays one line
 
 
 def run(stage: Callable[[], None]) -> None:
