@@ -5,7 +5,7 @@ export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 BASE ?= origin/main
 
-DEMO := -S data.source=sample -S seeds=[0] -S epochs=5 -S threads=2 \
+DEMO := -S data.source=sample -S seeds=[0] -S epochs=6 -S threads=2 \
         -S benchmark.batch_sizes=[4,8] -S benchmark.iterations=3 -S benchmark.warmup_iterations=1
 
 .DEFAULT_GOAL := help
@@ -16,14 +16,12 @@ help: ## list the targets
 
 setup: .venv/.ready ## create .venv with exactly pinned versions
 
-.venv/.ready: pyproject.toml constraints.txt
+.venv/.ready: pyproject.toml constraints.txt environment.pth
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "AlexNet Lab needs Python 3.11 or newer: make setup PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@# Processes that .venv/bin/dvc starts find this environment's python, activated or not.
-	@echo 'import os, sys; os.environ["PATH"] = os.path.join(sys.prefix, "bin") + os.pathsep + os.environ.get("PATH", "")' \
-	  > "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')/alexnet_lab_path.pth"
+	@cp environment.pth "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')/alexnet_lab.pth"
 	@touch $@
 
 demo: setup ## the whole study on the sample in git: a few minutes, results in demo/

@@ -24,8 +24,8 @@ def main() -> None:
     study = params.load()
     recipe = study.recipe(args.exercise, args.variant)
     epochs = train_seeds(recipe, args.data, study.seeds, study.threads)
-    title = f"{args.exercise} {args.variant}"
-    rows = [asdict(epoch) for epoch in console.follow(epochs, title, recipe.epochs)]
+    titles = {seed: f"{args.exercise} {args.variant} seed {seed}" for seed in study.seeds}
+    rows = [asdict(epoch) for epoch in console.follow(epochs, titles, recipe.epochs)]
     rows.sort(key=lambda row: (row["seed"], row["epoch"]))
     where = {"hardware": hardware_name(choose_device())}
     write_csv(({key: row[key] for key in TIMED} | where for row in rows), args.timing)

@@ -251,3 +251,15 @@ def test_curves_of_other_variants_are_left_alone(tmp_path: Path) -> None:
     assert read_runs(tmp_path, ["b", "a"])["variant"].tolist() == ["b", "a"]
     with pytest.raises(UserError, match=r"missing\.csv cannot be read"):
         read_runs(tmp_path, ["missing"])
+
+
+def test_the_readmes_table_is_what_was_measured() -> None:
+    """Each row of the README's activation table, rebuilt from the committed metrics."""
+    root = Path(__file__).parent.parent
+    readme = (root / "README.md").read_text()
+    summary = json.loads((root / "metrics/activation.json").read_text())
+    timing = read_runs(root / "metrics/timing/activation", summary)
+    table = training_section("activation", "", summary, timing).table
+    assert len(table) >= 3
+    for line in table.to_markdown(missingval="–", disable_numparse=True).splitlines():
+        assert line in readme, line

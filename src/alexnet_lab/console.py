@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from alexnet_lab.errors import UserError
@@ -29,14 +29,13 @@ def run(stage: Callable[[], None]) -> None:
         sys.exit(f"{error}")
 
 
-def follow(epochs: Iterable[Epoch], title: str, total: int) -> Iterator[Epoch]:
+def follow(epochs: Iterable[Epoch], titles: Mapping[int, str], total: int) -> Iterator[Epoch]:
     """Pass each epoch on, showing a bar a seed; without a terminal, a line an epoch."""
     if not console.is_terminal:
         for epoch in epochs:
-            console.print(f"{title} seed {epoch.seed} epoch {epoch.epoch}/{total}: {_said(epoch)}")
+            console.print(f"{titles[epoch.seed]} epoch {epoch.epoch}/{total}: {_said(epoch)}")
             yield epoch
         return
-    bars: dict[int, TaskID] = {}
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -44,10 +43,8 @@ def follow(epochs: Iterable[Epoch], title: str, total: int) -> Iterator[Epoch]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
+        bars = {seed: progress.add_task(titles[seed], total=total, said="") for seed in titles}
         for epoch in epochs:
-            if epoch.seed not in bars:
-                name = f"{title} seed {epoch.seed}"
-                bars[epoch.seed] = progress.add_task(name, total=total, said="")
             progress.update(bars[epoch.seed], completed=epoch.epoch, said=_said(epoch))
             yield epoch
 

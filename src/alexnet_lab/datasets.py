@@ -44,8 +44,9 @@ def load(folder: Path) -> Dataset:
 
 
 def _array(path: Path) -> np.ndarray:
+    """Memory-mapped, copy on write: processes side by side share the pages."""
     try:
-        array: np.ndarray = np.load(path, allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read; `dvc repro prepare` makes it.") from error
     return array
