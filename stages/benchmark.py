@@ -22,19 +22,8 @@ def main() -> None:
             console.show_measurement(variant, one)
             found.append(one)
         runs = [{"batch_size": one.batch_size, "status": one.status, **facts} for one in found]
-        steps = [
-            {
-                "batch_size": one.batch_size,
-                "iteration": iteration,
-                "seconds": seconds,
-                "peak_memory_mib": one.peak_memory_mib,
-                "hardware": one.hardware,
-            }
-            for one in found
-            for iteration, seconds in enumerate(one.seconds or (None,), start=1)
-        ]
         write_csv(runs, args.runs / f"{variant}.csv")
-        write_csv(steps, args.timing / f"{variant}.csv")
+        write_csv((row for one in found for row in one.steps()), args.timing / f"{variant}.csv")
 
 
 if __name__ == "__main__":

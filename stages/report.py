@@ -18,8 +18,7 @@ def main() -> None:
     study = params.load()
     asked = study.benchmark
     steps = read_runs(args.timing / "benchmark", asked.variants)
-    facts = read_json(args.metrics / "benchmark.json")
-    sections = [benchmark_section(asked.question, facts, steps)]
+    sections = [benchmark_section(asked.question, steps)]
     for name, exercise in study.exercises.items():
         timing = read_runs(args.timing / name, exercise.variants)
         summary = read_json(args.metrics / f"{name}.json")

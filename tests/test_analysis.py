@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import signal
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -16,12 +19,26 @@ from alexnet_lab.analysis import (
     summarize_benchmark,
     throughput,
 )
-from alexnet_lab.benchmark import MEASURED, NO_DEVICE, TOO_LARGE, measure_all, network_facts
+from alexnet_lab.benchmark import (
+    CRASHED,
+    MEASURED,
+    NO_DEVICE,
+    TOO_LARGE,
+    is_out_of_memory,
+    measure_all,
+    network_facts,
+)
 from alexnet_lab.errors import UserError
 from alexnet_lab.figures import PALETTE, PANELS, benchmark_figure, colours, training_figure
 from alexnet_lab.files import read_runs, replace, write_csv, write_json
 from alexnet_lab.params import Benchmark, Compare, Study
-from alexnet_lab.report import benchmark_answer, remarks, report, training_section
+from alexnet_lab.report import (
+    benchmark_answer,
+    benchmark_section,
+    remarks,
+    report,
+    training_section,
+)
 
 ALL_PANELS = Compare(panels=tuple(PANELS), threshold=70, gap_epochs=2)
 
@@ -83,7 +100,7 @@ def test_the_summary_is_means_over_seeds_and_null_where_undefined(curves: pd.Dat
 def test_a_diverged_run_makes_nulls_not_numbers(curves: pd.DataFrame, tmp_path: Path) -> None:
     curves.loc[(curves["variant"] == "slow") & (curves["epoch"] == 3), "test_loss"] = math.nan
     summary = summarize(curves, ALL_PANELS)
-    assert summary["slow"]["final_test_loss"] is None
+    assert summary["slow"]["final_test_loss"] is None and summary["slow"]["gap"] is None
     write_json({"a": {"b": math.nan, "c": math.inf, "d": 1.5}}, tmp_path / "x.json")
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": {"b": None, "c": None, "d": 1.5}}
 
@@ -127,6 +144,7 @@ def steps(variant: str, batch: int, seconds: list[float | None]) -> pd.DataFrame
             "seconds": pd.array(seconds, dtype="float"),
             "peak_memory_mib": 100.0,
             "hardware": variant.upper(),
+            "status": [NO_DEVICE if value is None else MEASURED for value in seconds],
         }
     )
 
@@ -154,10 +172,12 @@ def test_a_speed_up_needs_both_devices() -> None:
     )
     summary = summarize_benchmark(runs)
     assert summary["gpu"]["largest_batch"] is None
-    answer = benchmark_answer(summary, throughput(absent))
-    assert answer.startswith("GPU not measured") and "×" not in answer
+    answer = benchmark_answer(absent)
+    assert "GPU not measured (no such device here)" in answer and "×" not in answer
+    assert "GPU over CPU 20.0× at batch 32" in benchmark_answer(both)
     texts = [text.get_text() for axis in benchmark_figure(absent).axes for text in axis.texts]
-    assert texts == ["GPU not measured"]
+    assert texts == ["GPU not measured", "gpu 32: no such device here"]
+    assert "no such device here" in set(benchmark_section("", absent).table["img/s, median"])
 
 
 @pytest.fixture
@@ -189,19 +209,22 @@ def test_a_batch_that_does_not_fit_is_reported(
     assert [one.status for one in measure_all(huge, "cpu")] == [TOO_LARGE, MEASURED]
 
 
-def test_a_process_that_is_killed_is_a_batch_that_does_not_fit(
-    small: Benchmark, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, TOO_LARGE), (11, CRASHED)])
+def test_a_killed_process_did_not_fit_and_another_death_is_a_crash(
+    small: Benchmark, monkeypatch: pytest.MonkeyPatch, number: int, status: str
 ) -> None:
-    monkeypatch.setattr(benchmark, "_die_first", _kill_self)
-    one = benchmark._in_own_process(small, "cpu", 2)
-    assert one.status == TOO_LARGE
+    monkeypatch.setattr(benchmark, "_measure_and_send", partial(_die, number))
+    assert benchmark._in_own_process(small, "cpu", 2).status == status
 
 
-def _kill_self() -> None:
-    import os
-    import signal
+def _die(number: int, *_: object) -> None:
+    os.kill(os.getpid(), number)
 
-    os.kill(os.getpid(), signal.SIGKILL)
+
+def test_out_of_memory_is_known_by_class_or_by_word() -> None:
+    words = "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"
+    assert all(is_out_of_memory(RuntimeError(text)) for text in words)
+    assert is_out_of_memory(MemoryError()) and not is_out_of_memory(RuntimeError("shapes"))
 
 
 def test_without_a_gpu_nothing_is_said_of_it(
@@ -253,13 +276,15 @@ def test_curves_of_other_variants_are_left_alone(tmp_path: Path) -> None:
         read_runs(tmp_path, ["missing"])
 
 
-def test_the_readmes_table_is_what_was_measured() -> None:
-    """Each row of the README's activation table, rebuilt from the committed metrics."""
+def test_the_readmes_tables_are_what_was_measured() -> None:
+    """Each row of the README's tables, rebuilt from the committed metrics."""
     root = Path(__file__).parent.parent
     readme = (root / "README.md").read_text()
     summary = json.loads((root / "metrics/activation.json").read_text())
     timing = read_runs(root / "metrics/timing/activation", summary)
-    table = training_section("activation", "", summary, timing).table
-    assert len(table) >= 3
-    for line in table.to_markdown(missingval="–", disable_numparse=True).splitlines():
-        assert line in readme, line
+    steps = read_runs(root / "metrics/timing/benchmark", ("cpu", "gpu"))
+    sections = [training_section("activation", "", summary, timing), benchmark_section("", steps)]
+    page = report(sections, [], (0, 1, 2))
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert len(rows) > 10
+    assert [row for row in rows if row not in readme] == []

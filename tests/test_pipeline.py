@@ -205,6 +205,14 @@ def test_a_rerun_moves_no_metric(done: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_key_that_no_stage_knows_is_refused_too(done: Path) -> None:
+    ran = call(done, "dvc", "exp", "run", "-S", "+schedules.lr=0.05")
+    assert ran.returncode != 0
+    assert "params.yaml: schedules has the unknown key 'lr'" in ran.stderr
+    restore(done)
+
+
+@pytest.mark.slow
 def test_a_wrong_override_is_one_sentence_and_trains_nothing(done: Path) -> None:
     ran = call(done, "dvc", "exp", "run", "-S", "schedules.compare.threshold=140", "-S", "lr=0.2")
     assert ran.returncode != 0

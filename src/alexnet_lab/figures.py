@@ -19,6 +19,7 @@ from alexnet_lab.analysis import (
     at_last_epoch,
     epochs_to_threshold,
     generalisation_gaps,
+    not_measured,
     speed_up,
     throughput,
 )
@@ -248,10 +249,20 @@ def benchmark_figure(timing: pd.DataFrame) -> Figure:
         axes[2].set(title="Training throughput", ylabel="images per second")
         rates["peak_memory_gib"] = rates["peak_memory_mib"] / 1024
         _by_batch(axes[3], rates, "peak_memory_gib", colour)
+        _say_not_measured(axes[2], timing)
         axes[3].set(title="Peak memory", ylabel="GiB (CPU: whole process)")
         shown = {v: c for v, c in colour.items() if v in set(rates["variant"])}
         _legend(figure, axes, shown, "whiskers: slowest and fastest step")
     return figure
+
+
+def _say_not_measured(axis: Axes, timing: pd.DataFrame) -> None:
+    """A line a device and reason, such as "gpu 256: does not fit"."""
+    groups = not_measured(timing).groupby(["variant", "status"], sort=False)["batch_size"]
+    lines = [
+        f"{variant} {', '.join(map(str, sizes))}: {status}" for (variant, status), sizes in groups
+    ]
+    axis.text(0.03, 0.05, "\n".join(lines), transform=axis.transAxes, fontsize=9, color="dimgrey")
 
 
 def _by_batch(

@@ -325,6 +325,9 @@ class Study(Strict):
         return {key: value for key in OVERRIDES if (value := getattr(self, key)) is not None}
 
 
+KNOWN = tuple(Study.model_fields)  # the top-level keys that are not exercises
+
+
 def load(path: Path = Path("params.yaml")) -> Study:
     """Read and check the whole file. UserError, one sentence, if anything is wrong."""
     try:
@@ -367,10 +370,9 @@ def _sentence(error: ValidationError, raw: Any) -> str:
     """The first fault, in words: the key as the user wrote it, and what is allowed."""
     fault = error.errors(include_url=False)[0]
     location = fault["loc"]
-    if fault["type"] == "model_type" and len(location) == 1:
-        known = ", ".join(Study.model_fields)
+    if fault["type"] == "model_type" and len(location) == 1 and location[0] not in KNOWN:
         return (
-            f"unknown key '{location[0]}'; allowed at the top are {known} and exercises "
+            f"unknown key '{location[0]}'; allowed at the top are {', '.join(KNOWN)} and exercises "
             "with question, train, compare and variants."
         )
     key = _written(location, raw, fault["type"] == "missing")
@@ -380,6 +382,8 @@ def _sentence(error: ValidationError, raw: Any) -> str:
         return f"{key}.{tag} should be one of {context['expected_tags']}, not '{context['tag']}'."
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
     message = re.sub("dictionary.*", "mapping", message.replace("tuple", "list"))
+    if fault["type"] == "too_short":
+        message = "should have at least one entry"
     got = fault["input"]
     shown = fault["type"] not in ("missing", "too_short") and not isinstance(got, Mapping)
     return f"{key} {message[0].lower()}{message[1:]}{f', not {got!r}' if shown else ''}."

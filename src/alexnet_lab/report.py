@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from alexnet_lab.analysis import Summary, speed_up, summary_frame, throughput
+from alexnet_lab.analysis import Summary, not_measured, speed_up, summary_frame, throughput
 
 HEADINGS = {
     "final_train_loss": "train loss",
@@ -89,13 +89,14 @@ def _accuracy(row: Mapping[str, float | None]) -> str:
     return f"{mean:.2f}" if spread is None else f"{mean:.2f} ± {spread:.2f}"
 
 
-def benchmark_section(question: str, summary: Summary, timing: pd.DataFrame) -> Section:
-    """From metrics/benchmark.json and the timed steps."""
+def benchmark_section(question: str, timing: pd.DataFrame) -> Section:
+    """From the timed steps; batches that were not measured say why."""
     rates = throughput(timing)
-    table = pd.DataFrame(
+    measured = pd.DataFrame(
         {
             "device": rates["variant"],
             "batch size": rates["batch_size"],
+            "steps": rates["steps"],
             "seconds": rates["seconds"].map("{:.2f}".format),
             "img/s, median": rates["img_per_s"].map("{:.1f}".format),
             "slowest to fastest": [
@@ -104,23 +105,33 @@ def benchmark_section(question: str, summary: Summary, timing: pd.DataFrame) -> 
             ],
             "peak memory (MiB)": rates["peak_memory_mib"].map("{:.0f}".format),
         }
-    ).set_index("device")
-    answer = benchmark_answer(summary, rates)
-    return Section("benchmark", question, answer, table, _hardware(timing))
+    )
+    others = not_measured(timing)
+    absent = pd.DataFrame(
+        {
+            "device": others["variant"],
+            "batch size": others["batch_size"],
+            "img/s, median": others["status"],
+        }
+    )
+    table = pd.concat([measured, absent], ignore_index=True).set_index("device")
+    table = table.astype(object).where(table.notna(), None)
+    return Section("benchmark", question, benchmark_answer(timing), table, _hardware(timing))
 
 
-def benchmark_answer(summary: Summary, rates: pd.DataFrame) -> str:
-    """The speed-up by batch size, or plainly that a device was not measured."""
+def benchmark_answer(timing: pd.DataFrame) -> str:
+    """The speed-up by batch size, the best of each device, and plainly what is missing."""
+    rates = throughput(timing)
     gains = speed_up(rates)
-    absent = [name for name, row in summary.items() if row["largest_batch"] is None]
+    best = rates.groupby("variant", sort=False)["img_per_s"].max()
+    parts = [f"{str(name).upper()} up to {top:.1f} img/s" for name, top in best.items()]
     if not gains.empty:
-        return (
-            "GPU over CPU: " + ", ".join(f"{g:.1f}× at batch {b}" for b, g in gains.items()) + "."
-        )
-    measured = rates.groupby("variant", sort=False)["img_per_s"]
-    best = ", ".join(f"{name} up to {top:.1f} img/s" for name, top in measured.max().items())
-    missing = ", ".join(name.upper() for name in absent)
-    return f"{missing} not measured (no such device here); {best or 'nothing measured'}."
+        by_batch = ", ".join(f"{gain:.1f}× at batch {batch}" for batch, gain in gains.items())
+        parts.insert(0, f"GPU over CPU {by_batch}")
+    for name, rows in not_measured(timing).groupby("variant", sort=False):
+        if name not in best.index:
+            parts.append(f"{str(name).upper()} not measured ({', '.join(rows['status'].unique())})")
+    return "; ".join(parts) + "."
 
 
 def _headed(table: pd.DataFrame) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from alexnet_lab.datasets import CLASSES, Dataset
 from alexnet_lab.devices import synchronize
 from alexnet_lab.errors import UserError
 from alexnet_lab.models import build, first_weight
-from alexnet_lab.params import Adam, Normalize, Optimizer, Recipe, Sgd
+from alexnet_lab.params import Adam, Cnn, Normalize, Optimizer, Recipe, Sgd
 from alexnet_lab.schedules import learning_rate
 from alexnet_lab.streams import stream, stream_seed
 
@@ -45,7 +45,7 @@ def train(recipe: Recipe, data: Dataset, seed: int) -> Iterator[Epoch]:
 
     UserError if the recipe does not fit the images.
     """
-    _check_channels(recipe.normalize, data)
+    check_fit(recipe, data)
     device = data.train_images.device
     network = build(recipe.model, data.image_shape, CLASSES, seed).to(device)
     optimizer = make_optimizer(recipe.optimizer, network, recipe.lr)
@@ -128,10 +128,17 @@ def make_optimizer(optimizer: Optimizer, network: nn.Module, lr: float) -> torch
             return torch.optim.Adam(network.parameters(), lr=lr)
 
 
-def _check_channels(by: Normalize, data: Dataset) -> None:
-    channels = data.image_shape[0]
+def check_fit(recipe: Recipe, data: Dataset) -> None:
+    """UserError where the recipe and the images do not go together."""
+    channels, by = data.image_shape[0], recipe.normalize
     if not len(by.mean) == len(by.std) == channels:
         raise UserError(
             f"params.yaml: train.normalize needs {channels} means and stds, one per channel of "
             f"the images, not {len(by.mean)} and {len(by.std)}."
+        )
+    last_batch = len(data.train_images) % recipe.batch_size or recipe.batch_size
+    if isinstance(recipe.model, Cnn) and recipe.model.batch_norm and last_batch == 1:
+        raise UserError(
+            f"params.yaml: batch_size {recipe.batch_size} leaves a batch of one image, which has "
+            "no statistics for batch_norm; choose another."
         )
