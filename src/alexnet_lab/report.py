@@ -96,7 +96,7 @@ def benchmark_section(question: str, timing: pd.DataFrame) -> Section:
         {
             "device": rates["variant"],
             "batch size": rates["batch_size"],
-            "steps": rates["steps"],
+            "steps": rates["steps"].map(str),
             "seconds": rates["seconds"].map("{:.2f}".format),
             "img/s, median": rates["img_per_s"].map("{:.1f}".format),
             "slowest to fastest": [
