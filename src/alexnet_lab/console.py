@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -58,8 +59,8 @@ def _said(epoch: Epoch) -> str:
 
 def show_table(title: str, frame: pd.DataFrame) -> None:
     """One row a variant; the index is the first column."""
-    table = Table(title=title, title_justify="left")
-    table.add_column(str(frame.index.name or ""))
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(str(frame.index.name or ""), no_wrap=True)
     for name in frame.columns:
         table.add_column(str(name).replace("_", " "), justify="right")
     for label, *row in frame.itertuples():
