@@ -44,9 +44,9 @@ check: setup ## lint, format, types, and the contracts between code and dvc.yaml
 test: setup ## the fast tests
 	pytest
 
-bench: setup ## time AlexNet on this machine's devices
-	dvc repro --single-item --force benchmark
-	dvc repro compare@benchmark
+bench: setup ## our engine against the usual way, side by side: metrics/speed.json
+	dvc repro --quiet prepare
+	$(BIN)/python -m benchmarks.speed --out metrics/speed.json
 
 review: setup ## Markdown: parameters and metrics against BASE (origin/main)
 	@echo "### Parameters" && echo && dvc params diff --md $(BASE)

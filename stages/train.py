@@ -5,9 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from alexnet_lab import console, params
-from alexnet_lab.devices import choose_device, hardware_name
+from alexnet_lab.datasets import load
+from alexnet_lab.devices import choose_device, hardware_name, make_deterministic
 from alexnet_lab.files import write_csv
-from alexnet_lab.workers import train_seeds
+from alexnet_lab.precision import choose
+from alexnet_lab.workers import Job, train_seeds
 
 TIMED = ("seed", "epoch", "seconds")
 
@@ -20,14 +22,16 @@ def main() -> None:
     parser.add_argument("--curves", type=Path, required=True)
     parser.add_argument("--timing", type=Path, required=True)
     args = parser.parse_args()
-
     study = params.load()
     recipe = study.recipe(args.exercise, args.variant)
-    epochs = train_seeds(recipe, args.data, study.seeds, study.threads)
+    make_deterministic(study.threads)
+    data = load(args.data).to(choose_device())
+    precision = choose(study.precision, recipe, data, console.say)
+    epochs = train_seeds(Job(recipe, args.data, study.threads, precision), study.seeds)
     titles = {seed: f"{args.exercise} {args.variant} seed {seed}" for seed in study.seeds}
     rows = [asdict(epoch) for epoch in console.follow(epochs, titles, recipe.epochs)]
     rows.sort(key=lambda row: (row["seed"], row["epoch"]))
-    where = {"hardware": hardware_name(choose_device())}
+    where = {"precision": precision, "hardware": hardware_name(data.device)}
     write_csv(({key: row[key] for key in TIMED} | where for row in rows), args.timing)
     write_csv(({key: row[key] for key in row if key != "seconds"} for row in rows), args.curves)
 

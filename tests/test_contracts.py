@@ -111,7 +111,12 @@ def views(stage: PipelineStage) -> Callable[[Study], Any]:
         case "stages/benchmark.py":
             return lambda study: study.benchmark.model_dump(exclude={"question"})
         case "stages/train.py":
-            return lambda study: (study.recipe(*words[:2]), study.seeds, study.threads)
+            return lambda study: (
+                study.recipe(*words[:2]),
+                study.seeds,
+                study.threads,
+                study.precision,
+            )
         case "stages/compare.py":
             return lambda study: (
                 list(study.exercise(words[0]).variants),
@@ -135,6 +140,7 @@ def leaves(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 OTHER = {
     "official": "sample",
+    "auto": "fp32",
     "relu": "tanh",
     "sigmoid": "relu",
     "tanh": "relu",

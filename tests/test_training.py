@@ -7,18 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
+from torchvision import transforms
 
 from alexnet_lab import datasets
 from alexnet_lab.datasets import Dataset
 from alexnet_lab.devices import choose_device, make_deterministic
 from alexnet_lab.errors import UserError
-from alexnet_lab.models import build
-from alexnet_lab.params import Recipe, Study
+from alexnet_lab.models import Classifier, build
+from alexnet_lab.params import Arithmetic, Recipe, Study
 from alexnet_lab.sample import read_sample
 from alexnet_lab.streams import stream, stream_seed
-from alexnet_lab.training import evaluate, make_optimizer, normalize, train, train_epoch
-from alexnet_lab.workers import train_seeds, worker_count
+from alexnet_lab.training import evaluate, make_optimizer, train, train_epoch
+from alexnet_lab.workers import Job, train_seeds, worker_count
 
 ROOT = Path(__file__).parent.parent
 VARIANTS = [
@@ -48,8 +50,10 @@ def first_images(data: Dataset) -> Dataset:
     )
 
 
-def curve(recipe: Recipe, data: Dataset, seed: int = 0) -> list[dict[str, Any]]:
-    rows = [asdict(epoch) for epoch in train(recipe, data, seed)]
+def curve(
+    recipe: Recipe, data: Dataset, seed: int = 0, precision: Arithmetic = "fp32"
+) -> list[dict[str, Any]]:
+    rows = [asdict(epoch) for epoch in train(recipe, data, seed, precision)]
     return [{key: row[key] for key in row if key != "seconds"} for row in rows]
 
 
@@ -80,7 +84,7 @@ def test_cifar10_is_learnt_from_the_sample(study: Study, cifar10: Dataset) -> No
 def test_the_loop_is_a_plain_loop(study: Study, cifar10: Dataset) -> None:
     """Losses of an epoch equal those of a loop written out, fed the same batches."""
     recipe = short(study, "schedules", "constant", lr=0.01)
-    epoch = next(iter(train(recipe, cifar10, seed=3)))
+    epoch = next(iter(train(recipe, cifar10, 3, "fp32")))
     network = build(recipe.model, cifar10.image_shape, 10, seed=3)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     order = torch.randperm(2000, generator=stream(3, "order"))
@@ -108,10 +112,10 @@ def test_clean_training_loss_is_without_dropout_and_augmentation(
     study: Study, cifar10: Dataset
 ) -> None:
     recipe = short(study, "augmentation", "alexnet_style")
-    last = list(train(recipe, first_images(cifar10), 0))[-1]
+    last = list(train(recipe, first_images(cifar10), 0, "fp32"))[-1]
     assert last.train_loss_clean is not None and last.train_loss_clean < last.train_loss
     plain = short(study, "schedules", "constant", epochs=1)
-    assert next(iter(train(plain, cifar10, 0))).train_loss_clean is None
+    assert next(iter(train(plain, cifar10, 0, "fp32"))).train_loss_clean is None
 
 
 def test_the_rate_that_is_written_is_the_rate_that_was_used(study: Study, mnist: Dataset) -> None:
@@ -134,28 +138,32 @@ def test_a_run_that_diverges_goes_on_to_its_end(study: Study, cifar10: Dataset) 
 
 def test_normalisation_is_per_channel(study: Study, cifar10: Dataset) -> None:
     by = study.recipe("schedules", "step").normalize
-    x = normalize(cifar10.test_images[:8], by)
-    assert x.min() >= -1 and x.max() <= 1 and x.dtype == torch.float32
+    one, other = by.model_copy(update={"mean": (0.0, 0.5, 1.0), "std": (1.0, 0.5, 2.0)}), by
+    for normalize in (one, other):
+        tensor = transforms.Normalize(normalize.mean, normalize.std)
+        expected = tensor(cifar10.test_images[:8] / 255)
+        found = Classifier(nn.Identity(), normalize, "fp32")(cifar10.test_images[:8])
+        assert torch.allclose(found, expected, atol=1e-6)
     wrong = short(study, "activation", "relu")
     with pytest.raises(UserError, match=r"train\.normalize needs 3"):
-        next(iter(train(wrong, cifar10, 0)))
+        next(iter(train(wrong, cifar10, 0, "fp32")))
 
 
 def test_a_batch_of_one_image_has_no_statistics(study: Study, cifar10: Dataset) -> None:
     recipe = short(study, "batchnorm", "with_bn", batch_size=1999)
     with pytest.raises(UserError, match="batch_size 1999 leaves a batch of one image"):
-        next(iter(train(recipe, cifar10, 0)))
+        next(iter(train(recipe, cifar10, 0, "fp32")))
 
 
 def test_evaluation_does_not_change_the_network(study: Study, cifar10: Dataset) -> None:
     recipe = short(study, "batchnorm", "with_bn")
     network = build(recipe.model, cifar10.image_shape, 10, seed=0)
-    train_epoch(
-        network, make_optimizer(recipe.optimizer, network, 0.01), recipe, cifar10, seed=0, epoch=0
-    )
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    evaluate(network, recipe, cifar10.test_images, cifar10.test_labels)
-    for name, value in network.state_dict().items():
+    classifier = Classifier(network, recipe.normalize, "fp32")
+    optimizer = make_optimizer(recipe.optimizer, classifier, 0.01)
+    train_epoch(classifier, optimizer, recipe, cifar10, seed=0, epoch=0)
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+    evaluate(classifier, cifar10.test_images, cifar10.test_labels)
+    for name, value in classifier.state_dict().items():
         assert torch.equal(before[name], value), name
 
 
@@ -174,8 +182,8 @@ def test_the_number_of_workers_changes_no_bit(
     for workers in ("1", "2"):
         monkeypatch.setenv("ALEXNET_LAB_WORKERS", workers)
         monkeypatch.setenv("ALEXNET_LAB_DEVICE", "cpu")
-        recipe = short(study, "activation", "tanh")
-        rows = [asdict(epoch) for epoch in train_seeds(recipe, data, (0, 1), threads=1)]
+        job = Job(short(study, "activation", "tanh"), data, threads=1, precision="bf16")
+        rows = [asdict(epoch) for epoch in train_seeds(job, (0, 1))]
         rows.sort(key=lambda row: (row["seed"], row["epoch"]))
         curves.append([{key: row[key] for key in row if key != "seconds"} for row in rows])
     assert len(curves[0]) == 4
@@ -187,7 +195,7 @@ def test_a_workers_error_reaches_the_caller(
 ) -> None:
     monkeypatch.setenv("ALEXNET_LAB_WORKERS", "2")
     with pytest.raises(UserError, match=r"train_images\.npy cannot be read"):
-        list(train_seeds(short(study, "activation", "relu"), tmp_path, (0, 1), threads=1))
+        list(train_seeds(Job(short(study, "activation", "relu"), tmp_path, 1, "fp32"), (0, 1)))
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "many"])

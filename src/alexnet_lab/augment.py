@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
 from alexnet_lab.params import Flip, Jitter, Op, Perspective, Rotate, Translate
 
@@ -98,69 +99,76 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     down = height / 2 - sin * width / 2 - cos * height / 2
     x = _fixed_point(cos, -sin, across, height, width)
     y = _fixed_point(sin, cos, down, height, width)
-    return _gather(images, x, y)
+    return _nearest(images, x, y)
 
 
 def translate(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
     """Right by ``across`` (B,) and down by ``down`` (B,) whole pixels, 0 outside."""
     height, width = images.shape[-2:]
-    x = torch.arange(width, device=images.device).view(1, 1, -1) - across.view(-1, 1, 1)
-    y = torch.arange(height, device=images.device).view(1, -1, 1) - down.view(-1, 1, 1)
-    return _gather(images, x.expand(-1, height, -1), y.expand(-1, -1, width))
+    x = torch.arange(width, device=images.device) - across.view(-1, 1, 1)  # (B, 1, W)
+    y = torch.arange(height, device=images.device).view(-1, 1) - down.view(-1, 1, 1)  # (B, H, 1)
+    return _nearest(images, x, y)
 
 
 def _fixed_point(a: Tensor, b: Tensor, c: Tensor, height: int, width: int) -> Tensor:
     """floor(a (x + ½) + b (y + ½) + c) for every pixel (B, H, W), in PIL's 16.16 arithmetic."""
-    a, b, c = ((v * 65536 + 0.5).floor().long() for v in (a, b, c + a * 0.5 + b * 0.5))
-    x = torch.arange(width, device=a.device).view(1, 1, -1)
-    y = torch.arange(height, device=a.device).view(1, -1, 1)
-    return (a.view(-1, 1, 1) * x + b.view(-1, 1, 1) * y + c.view(-1, 1, 1)) >> 16
+    a, b, c = (
+        (v * 65536 + 0.5).floor().int().view(-1, 1, 1) for v in (a, b, c + a * 0.5 + b * 0.5)
+    )
+    x = torch.arange(width, dtype=torch.int32, device=a.device)
+    y = torch.arange(height, dtype=torch.int32, device=a.device).view(-1, 1)
+    return ((a * x + c) + b * y) >> 16
 
 
-def _gather(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The pixel at (x, y), each (B, H, W), of images (B, C, H, W); 0 outside."""
-    batch, channels, height, width = images.shape
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    index = torch.where(inside, y * width + x, 0).reshape(batch, 1, -1)
-    pixels = images.flatten(2).gather(2, index.expand(-1, channels, -1))
-    return torch.where(inside.reshape(batch, 1, -1), pixels, 0).view_as(images)
+def _nearest(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The pixel at (x, y), which broadcast to (B, H, W), of images (B, C, H, W); 0 outside."""
+    height, width = images.shape[-2:]
+    bordered = F.pad(images, (1, 1, 1, 1))  # of zeros: where all that is outside is looked up
+    return _pixels(bordered, x.clamp(-1, width) + 1, y.clamp(-1, height) + 1)
+
+
+def _pixels(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The pixels (B, C, h, w) at (x, y), which broadcast to (B, h, w) and lie inside."""
+    channels, width = images.shape[1], images.shape[-1]
+    index = (y * width + x).long()  # into rows laid end to end
+    found = images.flatten(2).gather(2, index.flatten(1).unsqueeze(1).expand(-1, channels, -1))
+    return found.view(*images.shape[:2], *index.shape[1:])
 
 
 def jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
-    """Brightness, contrast and saturation by factors (B, 3), in each image's order (B, 3)."""
-    images = images.clone()
+    """Brightness, contrast and saturation by factors (B, 3), in each image's order (B, 3).
+
+    Each blends the image with a reference: black, its mean grey, its own grey. As in PIL,
+    in single precision, clipped and truncated to whole levels.
+    """
+    levels = images.float()
     for turn in order.unbind(1):
-        for index, reference in enumerate((_black, _mean_grey, _grey)):
-            chosen = (turn == index).nonzero().squeeze(1)
-            some = images[chosen]
-            images[chosen] = _blend(reference(some), some, factors[chosen, index])
-    return images
+        factor, contrasts, saturates = (
+            value.view(-1, 1, 1, 1)
+            for value in (factors.gather(1, turn.view(-1, 1)), turn == 1, turn == 2)
+        )
+        grey = _grey(levels)
+        reference = contrasts * _mean(grey) + saturates * grey  # (B, 1, H, W); 0 is brightness
+        levels = (reference + factor * (levels - reference)).clamp_(0, 255).floor_()
+    return levels.to(torch.uint8)
 
 
-def _blend(reference: Tensor, images: Tensor, factor: Tensor) -> Tensor:
-    """PIL's Image.blend: reference + factor (image - reference), clipped, truncated."""
-    base = reference.float()
-    blended = base + factor.view(-1, 1, 1, 1) * (images.float() - base)
-    return blended.clamp_(0, 255).to(torch.uint8)
+def _grey(levels: Tensor) -> Tensor:
+    """PIL's convert("L"): (B, 3, H, W) to (B, 1, H, W) whole levels; grey stays itself.
+
+    Exact in single precision: no sum reaches 2**24.
+    """
+    if levels.shape[1] == 1:
+        return levels
+    red, green, blue = levels.unbind(1)
+    weighted = red * GREY[0] + green * GREY[1] + blue * GREY[2]
+    return ((weighted + 0x8000) / 65536).floor_().unsqueeze(1)
 
 
-def _black(images: Tensor) -> Tensor:
-    return torch.zeros_like(images[:, :1])
-
-
-def _grey(images: Tensor) -> Tensor:
-    """PIL's convert("L"): (B, 3, H, W) uint8 to (B, 1, H, W) uint8; grey stays itself."""
-    if images.shape[1] == 1:
-        return images
-    weights = torch.tensor(GREY, device=images.device).view(1, 3, 1, 1)
-    weighted = (images.int() * weights).sum(dim=1, keepdim=True)
-    return ((weighted + 0x8000) >> 16).to(torch.uint8)
-
-
-def _mean_grey(images: Tensor) -> Tensor:
-    """The mean of the grey image, rounded half up: (B, 1, 1, 1)."""
-    mean = _grey(images).double().mean(dim=(1, 2, 3), keepdim=True)
-    return (mean + 0.5).floor()
+def _mean(grey: Tensor) -> Tensor:
+    """The mean of each grey image, rounded half up: (B, 1, 1, 1)."""
+    mean: Tensor = grey.mean(dim=(1, 2, 3), keepdim=True, dtype=torch.float64)
+    return (mean + 0.5).floor().float()
 
 
 def perspective(images: Tensor, chosen: Tensor, inward: Tensor) -> Tensor:
@@ -197,23 +205,19 @@ def _warp_bilinear(images: Tensor, coefficients: Tensor) -> Tensor:
     """PIL's perspective transform with BILINEAR, edges clamped inside the image."""
     height, width = images.shape[-2:]
     a, b, c, d, e, f, g, h = coefficients.view(-1, 8, 1, 1).unbind(1)  # each (B, 1, 1)
-    x = torch.arange(width, device=images.device).view(1, 1, -1) + 0.5
-    y = torch.arange(height, device=images.device).view(1, -1, 1) + 0.5
-    scale = g * x + h * y + 1
-    u, v = (a * x + b * y + c) / scale, (d * x + e * y + f) / scale  # (B, H, W)
+    x = torch.arange(width, device=images.device) + 0.5
+    y = torch.arange(height, device=images.device).view(-1, 1) + 0.5
+    scale = g * x + (h * y + 1)
+    u, v = (a * x + (b * y + c)) / scale, (d * x + (e * y + f)) / scale  # (B, H, W)
     inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
     u, v = u - 0.5, v - 0.5
-    left, top = u.floor(), v.floor()
-    across, down = (u - left).unsqueeze(1), (v - top).unsqueeze(1)  # (B, 1, H, W)
-    columns = [(left + step).clamp(0, width - 1).long() for step in (0, 1)]
-    rows = [(top + step).clamp(0, height - 1).long() for step in (0, 1)]
-    (upper, lower) = (
-        torch.lerp(
-            _gather(images, columns[0], row).double(),
-            _gather(images, columns[1], row).double(),
-            across,
-        )
-        for row in rows
+    across, down = (u - u.floor()).float().unsqueeze(1), (v - v.floor()).float().unsqueeze(1)
+    left = u.floor().int().clamp(-1, width - 1) + 1  # whole first: where the corners meet, u is nan
+    top = v.floor().int().clamp(-1, height - 1) + 1
+    edged = F.pad(images.float(), (1, 1, 1, 1), mode="replicate")  # one column, one row before
+    upper, lower = (
+        torch.lerp(_pixels(edged, left, row), _pixels(edged, left + 1, row), across)
+        for row in (top, top + 1)
     )
     warped = torch.lerp(upper, lower, down)
     return torch.where(inside.unsqueeze(1), warped, 0).to(torch.uint8)

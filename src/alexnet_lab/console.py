@@ -30,6 +30,11 @@ def run(stage: Callable[[], None]) -> None:
         sys.exit(f"{error}")
 
 
+def say(line: str) -> None:
+    """One line that is not a result."""
+    console.print(line)
+
+
 def follow(epochs: Iterable[Epoch], titles: Mapping[int, str], total: int) -> Iterator[Epoch]:
     """Pass each epoch on, showing a bar a seed; without a terminal, a line an epoch."""
     if not console.is_terminal:

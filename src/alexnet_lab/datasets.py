@@ -28,6 +28,11 @@ class Dataset:
         channels, height, width = self.train_images.shape[1:]
         return channels, height, width
 
+    @property
+    def device(self) -> torch.device:
+        """Where all four are."""
+        return self.train_images.device
+
     def to(self, device: torch.device) -> "Dataset":
         """The same data on another device; labels widened to int64 for the loss."""
         return Dataset(

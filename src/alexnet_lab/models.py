@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.params import Cnn, Mlp, Model
+from alexnet_lab.params import Arithmetic, Cnn, Mlp, Model, Normalize
 from alexnet_lab.streams import stream_seed
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
@@ -56,6 +56,40 @@ class AlexNet(nn.Module):
         return logits
 
 
+class Classifier(nn.Module):
+    """A network with its input and its arithmetic: uint8 images in, float32 logits out.
+
+    Images are laid out channels last: with it, oneDNN's convolutions are up to twice as
+    fast. Under bf16 convolutions and matrix products are bf16, weights and loss fp32.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, normalize: Normalize, precision: Arithmetic) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)
+        self.bf16 = precision == "bf16"
+        for name, values in (("mean", normalize.mean), ("std", normalize.std)):
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) uint8 to logits (B, classes) float32."""
+        scaled = self.normalized(images).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
+            logits: Tensor = self.network(scaled)
+        return logits.to(self.mean.dtype)
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """(x / 255 - mean) / std, per channel."""
+        return images.to(self.mean.dtype).div_(255).sub_(self.mean).div_(self.std)
+
+    @property
+    def first_weight(self) -> nn.Parameter:
+        """The weights that see the image: the first parameter of the network."""
+        return next(self.network.parameters())
+
+
 def build(model: Model, image_shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
     """The network for images (C, H, W), its weights drawn from the seed alone."""
     with torch.random.fork_rng(devices=[]):
@@ -78,7 +112,11 @@ def mlp(model: Mlp, image_shape: tuple[int, int, int], classes: int) -> nn.Seque
 
 
 def cnn(model: Cnn, image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """Convolutions, a hidden layer with dropout, the classes; batch norm before each ReLU."""
+    """Convolutions, a hidden layer with dropout, the classes; batch norm before each ReLU.
+
+    Max pooling and ReLU commute, so the pooling comes first: ReLU then sees a quarter of
+    the pixels.
+    """
     channels, height, width = image_shape
     features: list[nn.Module] = []
     for layer in model.convolutions:
@@ -86,11 +124,11 @@ def cnn(model: Cnn, image_shape: tuple[int, int, int], classes: int) -> nn.Seque
             nn.Conv2d(channels, layer.channels, layer.kernel, padding=layer.kernel // 2)
         )
         features += [nn.BatchNorm2d(layer.channels)] if model.batch_norm else []
-        features.append(nn.ReLU(inplace=True))
         channels = layer.channels
         if layer.pool:
             features.append(nn.MaxPool2d(3, stride=2))
             height, width = (height - 3) // 2 + 1, (width - 3) // 2 + 1  # 32 -> 15 -> 7
+        features.append(nn.ReLU(inplace=True))
         if min(height, width) < 1:
             raise UserError("params.yaml: model.convolutions has more poolings than pixels.")
     classifier = [
@@ -103,11 +141,6 @@ def cnn(model: Cnn, image_shape: tuple[int, int, int], classes: int) -> nn.Seque
     ]
     parts = {"features": nn.Sequential(*features), "classifier": nn.Sequential(*classifier)}
     return nn.Sequential(OrderedDict(parts))
-
-
-def first_weight(network: nn.Module) -> nn.Parameter:
-    """The weights that see the image: the first parameter of the network."""
-    return next(network.parameters())
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -190,6 +190,9 @@ class Normalize(Strict):
     std: tuple[Positive, ...]
 
 
+Arithmetic = Literal["fp32", "bf16"]  # of the network; its weights are fp32 in both
+
+
 class Recipe(Strict):
     """Everything that one training run is made of, but its data and its seed."""
 
@@ -291,6 +294,7 @@ class Study(Strict):
     batch_size: Count | None
     seeds: Annotated[tuple[Annotated[Integer, Field(ge=0)], ...], Field(min_length=1)]
     threads: Count
+    precision: Literal["auto"] | Arithmetic
     data: Data
     benchmark: Benchmark
 

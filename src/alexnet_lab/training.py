@@ -2,7 +2,7 @@
 
 The data set stays on the device as uint8; a batch is an index, augmented and normalised
 there. Losses are means over images, accuracy is in percent, seconds cover the training
-pass alone.
+pass alone. What makes it fast, and what did not, is written in benchmarks/README.md.
 """
 
 import time
@@ -17,8 +17,8 @@ from alexnet_lab.augment import augment
 from alexnet_lab.datasets import CLASSES, Dataset
 from alexnet_lab.devices import synchronize
 from alexnet_lab.errors import UserError
-from alexnet_lab.models import build, first_weight
-from alexnet_lab.params import Adam, Cnn, Normalize, Optimizer, Recipe, Sgd
+from alexnet_lab.models import Classifier, build
+from alexnet_lab.params import Adam, Arithmetic, Cnn, Optimizer, Recipe, Sgd
 from alexnet_lab.schedules import learning_rate
 from alexnet_lab.streams import stream, stream_seed
 
@@ -40,34 +40,35 @@ class Epoch:
     seconds: float
 
 
-def train(recipe: Recipe, data: Dataset, seed: int) -> Iterator[Epoch]:
+def train(recipe: Recipe, data: Dataset, seed: int, precision: Arithmetic) -> Iterator[Epoch]:
     """Train one network from scratch on the device that ``data`` is on, yielding each epoch.
 
     UserError if the recipe does not fit the images.
     """
     check_fit(recipe, data)
-    device = data.train_images.device
-    network = build(recipe.model, data.image_shape, CLASSES, seed).to(device)
-    optimizer = make_optimizer(recipe.optimizer, network, recipe.lr)
+    device = data.device
+    network = build(recipe.model, data.image_shape, CLASSES, seed)
+    classifier = Classifier(network, recipe.normalize, precision).to(device)
+    optimizer = make_optimizer(recipe.optimizer, classifier, recipe.lr)
     for epoch in range(recipe.epochs):
         lr = learning_rate(recipe.schedule, recipe.lr, epoch, recipe.epochs)
         for group in optimizer.param_groups:
             group["lr"] = lr
         start = time.perf_counter()
-        train_loss, gradient_norm = train_epoch(network, optimizer, recipe, data, seed, epoch)
+        train_loss, gradient_norm = train_epoch(classifier, optimizer, recipe, data, seed, epoch)
         synchronize(device)
         seconds = time.perf_counter() - start
         clean = None
         if recipe.clean_train_loss:
-            clean, _ = evaluate(network, recipe, data.train_images, data.train_labels)
-        test_loss, accuracy = evaluate(network, recipe, data.test_images, data.test_labels)
+            clean, _ = evaluate(classifier, data.train_images, data.train_labels)
+        test_loss, accuracy = evaluate(classifier, data.test_images, data.test_labels)
         yield Epoch(
             seed, epoch + 1, lr, train_loss, clean, test_loss, accuracy, gradient_norm, seconds
         )
 
 
 def train_epoch(
-    network: nn.Module,
+    classifier: Classifier,
     optimizer: torch.optim.Optimizer,
     recipe: Recipe,
     data: Dataset,
@@ -75,57 +76,46 @@ def train_epoch(
     epoch: int,
 ) -> tuple[float, float]:
     """One pass over the training images; mean loss and mean first-layer gradient norm."""
-    device = data.train_images.device
+    device = data.device
     order = torch.randperm(len(data.train_images), generator=stream(seed, "order", epoch))
     augmentation = stream(seed, "augment", epoch)
     torch.manual_seed(stream_seed(seed, "dropout", epoch))  # dropout draws from torch's own
-    weight = first_weight(network)
     losses, norms = [], []
-    network.train()
+    classifier.train()
     for batch in torch.split(order.to(device), recipe.batch_size):
         images = augment(data.train_images[batch], recipe.augment, augmentation)
-        logits = network(normalize(images, recipe.normalize))
+        logits = classifier(images)
         loss = F.cross_entropy(logits, data.train_labels[batch])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
         losses.append(loss.detach() * len(batch))
-        norms.append(torch.linalg.vector_norm(weight.grad))
+        norms.append(torch.linalg.vector_norm(classifier.first_weight.grad))
     # Read once an epoch: .item() in the loop would wait for the device each time.
     return float(torch.stack(losses).sum() / len(order)), float(torch.stack(norms).mean())
 
 
 @torch.inference_mode()
-def evaluate(
-    network: nn.Module, recipe: Recipe, images: Tensor, labels: Tensor
-) -> tuple[float, float]:
+def evaluate(classifier: Classifier, images: Tensor, labels: Tensor) -> tuple[float, float]:
     """Mean loss and accuracy (%) in evaluation mode, without augmentation."""
-    network.eval()
+    classifier.eval()
     loss = correct = torch.zeros((), device=images.device)
     for some, truth in zip(
         torch.split(images, TEST_BATCH), torch.split(labels, TEST_BATCH), strict=True
     ):
-        logits = network(normalize(some, recipe.normalize))
+        logits = classifier(some)
         loss = loss + F.cross_entropy(logits, truth, reduction="sum")
         correct = correct + (logits.argmax(1) == truth).sum()
     return float(loss / len(images)), float(100 * correct / len(images))
 
 
-def normalize(images: Tensor, by: Normalize) -> Tensor:
-    """Images (B, C, H, W) uint8 to float (x / 255 - mean) / std, per channel."""
-    mean, std = (
-        torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (by.mean, by.std)
-    )
-    return (images.float() / 255 - mean) / std
-
-
 def make_optimizer(optimizer: Optimizer, network: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """Torch's own, on all of the network's parameters."""
+    """Torch's own, one fused pass over all of the network's parameters."""
     match optimizer:
         case Sgd(momentum=momentum):
-            return torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum)
+            return torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, fused=True)
         case Adam():
-            return torch.optim.Adam(network.parameters(), lr=lr)
+            return torch.optim.Adam(network.parameters(), lr=lr, fused=True)
 
 
 def check_fit(recipe: Recipe, data: Dataset) -> None:

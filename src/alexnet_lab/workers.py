@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from queue import Queue
@@ -10,21 +11,29 @@ from queue import Queue
 from alexnet_lab.datasets import load
 from alexnet_lab.devices import choose_device, core_count, make_deterministic
 from alexnet_lab.errors import UserError
-from alexnet_lab.params import Recipe
+from alexnet_lab.params import Arithmetic, Recipe
 from alexnet_lab.training import Epoch, train
 
 
-def train_seeds(
-    recipe: Recipe, folder: Path, seeds: Sequence[int], threads: int
-) -> Iterator[Epoch]:
+@dataclass(frozen=True)
+class Job:
+    """What all seeds of one variant share."""
+
+    recipe: Recipe
+    data: Path  # a prepared folder
+    threads: int  # CPU threads of one run
+    precision: Arithmetic
+
+
+def train_seeds(job: Job, seeds: Sequence[int]) -> Iterator[Epoch]:
     """Every epoch of every seed, as it is done; seeds may interleave.
 
     UserError if the recipe does not fit the data.
     """
-    workers = worker_count(len(seeds), threads)
+    workers = worker_count(len(seeds), job.threads)
     if workers == 1:
         for seed in seeds:
-            yield from _run(recipe, folder, seed, threads)
+            yield from _run(job, seed)
         return
     context = get_context("spawn")
     with (
@@ -32,8 +41,7 @@ def train_seeds(
         ProcessPoolExecutor(workers, mp_context=context) as pool,
     ):
         queue = manager.Queue()
-        jobs = [pool.submit(_send, recipe, folder, seed, threads, queue) for seed in seeds]
-        yield from _received(queue, jobs)
+        yield from _received(queue, [pool.submit(_send, job, seed, queue) for seed in seeds])
 
 
 def worker_count(seeds: int, threads: int) -> int:
@@ -48,15 +56,13 @@ def worker_count(seeds: int, threads: int) -> int:
     return max(1, min(seeds, core_count() // threads))
 
 
-def _run(recipe: Recipe, folder: Path, seed: int, threads: int) -> Iterator[Epoch]:
-    make_deterministic(threads)
-    yield from train(recipe, load(folder).to(choose_device()), seed)
+def _run(job: Job, seed: int) -> Iterator[Epoch]:
+    make_deterministic(job.threads)
+    yield from train(job.recipe, load(job.data).to(choose_device()), seed, job.precision)
 
 
-def _send(
-    recipe: Recipe, folder: Path, seed: int, threads: int, queue: "Queue[Epoch | None]"
-) -> None:
-    for epoch in _run(recipe, folder, seed, threads):
+def _send(job: Job, seed: int, queue: "Queue[Epoch | None]") -> None:
+    for epoch in _run(job, seed):
         queue.put(epoch)
 
 

@@ -1,0 +1,162 @@
+"""The usual way, to compare with: PIL images through torchvision, a DataLoader, fp32.
+
+Written as a course or a tutorial writes it, and computing what our engine computes: the
+same network, optimiser, rates and results per epoch. It is what `make bench` measures
+against, and what a test holds our losses to.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchvision import transforms
+
+from alexnet_lab.datasets import CLASSES, Dataset
+from alexnet_lab.models import build
+from alexnet_lab.params import (
+    Adam,
+    Cnn,
+    Flip,
+    Jitter,
+    Op,
+    Optimizer,
+    Perspective,
+    Recipe,
+    Rotate,
+    Sgd,
+    Translate,
+)
+from alexnet_lab.schedules import learning_rate
+from alexnet_lab.training import Epoch
+
+
+class Images(torch.utils.data.Dataset[tuple[Tensor, int]]):
+    """As torchvision's CIFAR10 and MNIST: a PIL image, transformed, and its label."""
+
+    def __init__(self, images: Tensor, labels: Tensor, transform: Callable[..., Tensor]) -> None:
+        self.pixels = images.permute(0, 2, 3, 1).squeeze(-1).contiguous().numpy()
+        self.labels: list[int] = labels.tolist()
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
+
+
+def train(recipe: Recipe, data: Dataset, seed: int, device: torch.device) -> Iterator[Epoch]:
+    """Yield each epoch's results; seconds are left at 0, for the caller to take."""
+    torch.manual_seed(seed)
+    network = plain_network(recipe, data.image_shape, seed).to(device)
+    optimizer = make_optimizer(recipe.optimizer, network, recipe.lr)
+    training, clean, test = loaders(recipe, data)
+    first = next(network.parameters())
+    for epoch in range(recipe.epochs):
+        lr = learning_rate(recipe.schedule, recipe.lr, epoch, recipe.epochs)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        network.train()
+        losses, norms, seen = 0.0, 0.0, 0
+        for images, labels in training:
+            loss = step(network, optimizer, images.to(device), labels.to(device))
+            losses += loss * len(labels)
+            norms += float(torch.linalg.vector_norm(first.grad))
+            seen += len(labels)
+        clean_loss = evaluate(network, clean, device)[0] if recipe.clean_train_loss else None
+        test_loss, accuracy = evaluate(network, test, device)
+        yield Epoch(
+            seed,
+            epoch + 1,
+            lr,
+            losses / seen,
+            clean_loss,
+            test_loss,
+            accuracy,
+            norms / len(training),
+            seconds=0.0,
+        )
+
+
+def step(
+    network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor
+) -> float:
+    """One training step; the batch's mean loss."""
+    optimizer.zero_grad()
+    loss: Tensor = nn.functional.cross_entropy(network(images), labels)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    optimizer.step()
+    return loss.item()
+
+
+@torch.no_grad()
+def evaluate(
+    network: nn.Module, loader: DataLoader[Any], device: torch.device
+) -> tuple[float, float]:
+    """Mean loss and accuracy (%)."""
+    network.eval()
+    loss, correct, seen = 0.0, 0, 0
+    for images, labels in loader:
+        logits, truth = network(images.to(device)), labels.to(device)
+        loss += nn.functional.cross_entropy(logits, truth, reduction="sum").item()
+        correct += int((logits.argmax(1) == truth).sum().item())
+        seen += len(labels)
+    return loss / seen, 100 * correct / seen
+
+
+def loaders(
+    recipe: Recipe, data: Dataset
+) -> tuple[DataLoader[Any], DataLoader[Any], DataLoader[Any]]:
+    """Training images augmented and shuffled; training and test images as they are."""
+    scaled = [
+        transforms.ToTensor(),
+        transforms.Normalize(recipe.normalize.mean, recipe.normalize.std),
+    ]
+    plain = transforms.Compose(scaled)
+    augmented = transforms.Compose([*map(transform, recipe.augment), *scaled])
+    train_set = data.train_images, data.train_labels
+    return (
+        DataLoader(Images(*train_set, augmented), recipe.batch_size, shuffle=True),
+        DataLoader(Images(*train_set, plain), recipe.batch_size),
+        DataLoader(Images(data.test_images, data.test_labels, plain), recipe.batch_size),
+    )
+
+
+def transform(op: Op) -> Any:
+    """The class of torchvision for one of our ops."""
+    match op:
+        case Flip(p=p):
+            return transforms.RandomHorizontalFlip(p)
+        case Rotate(degrees=degrees):
+            return transforms.RandomRotation(degrees)
+        case Translate(fraction=fraction):
+            return transforms.RandomAffine(0, translate=(fraction, fraction))
+        case Jitter(brightness=brightness, contrast=contrast, saturation=saturation):
+            return transforms.ColorJitter(brightness, contrast, saturation)
+        case Perspective(distortion=distortion, p=p):
+            return transforms.RandomPerspective(distortion, p)
+
+
+def plain_network(recipe: Recipe, image_shape: tuple[int, int, int], seed: int) -> nn.Module:
+    """Our layers and initial weights, with the pooling after the ReLU, as everyone writes it."""
+    network = build(recipe.model, image_shape, CLASSES, seed)
+    if not isinstance(recipe.model, Cnn):
+        return network
+    layers = list(network.get_submodule("features").children())
+    for index, (one, other) in enumerate(pairwise(tuple(layers))):
+        if isinstance(one, nn.MaxPool2d):
+            layers[index : index + 2] = [other, one]
+    return nn.Sequential(*layers, *network.get_submodule("classifier").children())
+
+
+def make_optimizer(optimizer: Optimizer, network: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """With torch's defaults."""
+    match optimizer:
+        case Sgd(momentum=momentum):
+            return torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum)
+        case Adam():
+            return torch.optim.Adam(network.parameters(), lr=lr)
