@@ -75,7 +75,7 @@ def curves() -> pd.DataFrame:
 
 @pytest.fixture
 def timing(curves: pd.DataFrame) -> pd.DataFrame:
-    return curves[["variant", "seed", "epoch"]].assign(seconds=2.0, hardware="a CPU")
+    return curves[["variant", "seed", "epoch"]].assign(seconds=2.0, hardware="a CPU", precision="bf16")
 
 
 def test_epochs_to_threshold_count_from_one_and_are_undefined_if_never(

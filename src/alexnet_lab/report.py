@@ -22,7 +22,7 @@ class Section:
     question: str
     answer: str
     table: pd.DataFrame
-    hardware: str
+    measured_on: str
 
 
 def report(sections: list[Section], remarks: list[str], seeds: tuple[int, ...]) -> str:
@@ -52,7 +52,7 @@ def _section(section: Section) -> str:
             section.answer,
             f"![{section.name}: {section.question}](plots/{section.name}.png)",
             _markdown(section.table),
-            f"Figure: `plots/{section.name}.png`. Measured on {section.hardware}.",
+            f"Figure: `plots/{section.name}.png`. Measured on {section.measured_on}.",
         ]
     )
 
@@ -66,7 +66,8 @@ def training_section(name: str, question: str, summary: Summary, timing: pd.Data
     table = summary_frame(summary).drop(columns=["seeds", "final_accuracy", "final_accuracy_std"])
     table.insert(0, "accuracy (%)", [_accuracy(row) for row in summary.values()])
     table["s/epoch"] = timing.groupby("variant", sort=False)["seconds"].mean().round(2)
-    return Section(name, question, training_answer(summary), _headed(table), _hardware(timing))
+    where = f"{_listed(timing['hardware'])} in {_listed(timing['precision'])}"
+    return Section(name, question, training_answer(summary), _headed(table), where)
 
 
 def training_answer(summary: Summary) -> str:
@@ -116,7 +117,8 @@ def benchmark_section(question: str, timing: pd.DataFrame) -> Section:
     )
     table = pd.concat([measured, absent], ignore_index=True).set_index("device")
     table = table.astype(object).where(table.notna(), None)
-    return Section("benchmark", question, benchmark_answer(timing), table, _hardware(timing))
+    where = f"{_listed(timing['hardware'])} in fp32"
+    return Section("benchmark", question, benchmark_answer(timing), table, where)
 
 
 def benchmark_answer(timing: pd.DataFrame) -> str:
@@ -138,5 +140,5 @@ def _headed(table: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns=lambda name: HEADINGS.get(name, str(name).replace("_", " ")))
 
 
-def _hardware(timing: pd.DataFrame) -> str:
-    return " and ".join(timing["hardware"].dropna().unique())
+def _listed(values: pd.Series) -> str:
+    return " and ".join(values.dropna().unique())

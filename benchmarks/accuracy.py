@@ -1,0 +1,59 @@
+"""Does the engine, in its own precision, reach the accuracy of the usual way?
+
+Trains one variant both ways on the full data, every seed of params.yaml, and prints each
+epoch's mean test accuracy. Their random streams differ, so they agree within the seeds'
+spread or not at all: python -m benchmarks.accuracy schedules step --epochs 3
+"""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from alexnet_lab import console, params
+from alexnet_lab.datasets import load
+from alexnet_lab.devices import choose_device, make_deterministic
+from alexnet_lab.precision import choose
+from alexnet_lab.training import Epoch
+from alexnet_lab.workers import Job, train_seeds
+from benchmarks import reference
+
+
+def main() -> None:
+    """Train both ways and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("exercise")
+    parser.add_argument("variant")
+    parser.add_argument("--epochs", type=int, default=3)
+    args = parser.parse_args()
+    study = params.load()
+    recipe = study.recipe(args.exercise, args.variant).model_copy(update={"epochs": args.epochs})
+    folder = Path("data/mnist" if args.exercise == "activation" else "data/cifar10")
+    make_deterministic(study.threads)
+    data = load(folder).to(choose_device())
+    precision = choose(study.precision, recipe, data, console.say)
+    ours = accuracies(train_seeds(Job(recipe, folder, study.threads, precision), study.seeds))
+    theirs = accuracies(
+        epoch
+        for seed in study.seeds
+        for epoch in reference.train(recipe, data, seed, choose_device())
+    )
+    frame = pd.DataFrame({f"engine, {precision}": described(ours), "reference": described(theirs)})
+    frame["difference of means"] = (ours.mean() - theirs.mean()).map("{:+.2f}".format)
+    console.show_table(f"{args.exercise} {args.variant}: test accuracy (%)", frame)
+
+
+def accuracies(epochs: Iterable[Epoch]) -> pd.DataFrame:
+    """Test accuracy (%), a row a seed, a column an epoch."""
+    frame = pd.DataFrame([vars(epoch) for epoch in epochs])
+    return frame.pivot_table(index="seed", columns="epoch", values="test_accuracy")
+
+
+def described(accuracy: pd.DataFrame) -> pd.Series:
+    """Mean and standard deviation over the seeds, by epoch."""
+    return accuracy.mean().map("{:.2f}".format) + " ± " + accuracy.std().map("{:.2f}".format)
+
+
+if __name__ == "__main__":
+    main()
