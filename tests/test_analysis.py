@@ -75,7 +75,9 @@ def curves() -> pd.DataFrame:
 
 @pytest.fixture
 def timing(curves: pd.DataFrame) -> pd.DataFrame:
-    return curves[["variant", "seed", "epoch"]].assign(seconds=2.0, hardware="a CPU", precision="bf16")
+    return curves[["variant", "seed", "epoch"]].assign(
+        seconds=2.0, hardware="a CPU", precision="bf16"
+    )
 
 
 def test_epochs_to_threshold_count_from_one_and_are_undefined_if_never(
@@ -288,3 +290,12 @@ def test_the_readmes_tables_are_what_was_measured() -> None:
     rows = [line for line in page.splitlines() if line.startswith("|")]
     assert len(rows) > 10
     assert [row for row in rows if row not in readme] == []
+
+
+def test_the_readmes_speeds_are_what_was_measured() -> None:
+    root = Path(__file__).parent.parent
+    readme = (root / "README.md").read_text()
+    for stage, found in json.loads((root / "metrics/speed.json").read_text()).items():
+        seconds = f"{found['reference_s']:.1f} | {found['engine_s']:.1f}"
+        ratios = f"{found['ratio']:.1f} | {found['ratio_fp32']:.1f} | {found['share_of_peak']:.2f}"
+        assert f"| {stage} | {seconds} | {ratios} |" in readme
