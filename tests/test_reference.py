@@ -1,6 +1,5 @@
 """The engine is the usual way, faster: same batches, same losses."""
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -47,8 +46,8 @@ def test_fifty_steps_give_the_losses_of_the_reference(
     its float64 after 50 steps. So float64 shows that the loops are one, float32 how near.
     """
     make_deterministic(2)
-    data = first(50 * 20, mnist if exercise == "activation" else cifar10)
-    recipe = study.recipe(exercise, variant).model_copy(update={"batch_size": 20, "lr": lr})
+    data = first(50 * 16, mnist if exercise == "activation" else cifar10)
+    recipe = study.recipe(exercise, variant).model_copy(update={"batch_size": 16, "lr": lr})
     network = build(recipe.model, data.image_shape, 10, seed=1)
     classifier = Classifier(network, recipe.normalize, "fp32").to(dtype)
     optimizer = training.make_optimizer(recipe.optimizer, classifier, recipe.lr)
@@ -56,23 +55,25 @@ def test_fifty_steps_give_the_losses_of_the_reference(
     plain = reference.plain_network(recipe, data.image_shape, seed=1)
     plain = plain.to(dtype, memory_format=layout).train()
     plain_optimizer = reference.make_optimizer(recipe.optimizer, plain, recipe.lr)
-    order = torch.randperm(50 * 20, generator=stream(1, "order"))
+    order = torch.randperm(50 * 16, generator=stream(1, "order"))
     augmentation = stream(1, "augment")
     torch.manual_seed(stream_seed(1, "dropout"))
     scale = transforms.Normalize(recipe.normalize.mean, recipe.normalize.std)
     expected = []
-    for batch in order.split(20):
+    for batch in order.split(16):
         images = augment(data.train_images[batch], recipe.augment, augmentation)
         scaled = scale(images.to(dtype) / 255).contiguous(memory_format=layout)
         labels = data.train_labels[batch]
         expected.append(reference.step(plain, plain_optimizer, scaled, labels))
 
     losses: list[float] = []
+    first_before = classifier.first_weight.detach().clone()
     monkeypatch.setattr(training, "F", Recorded(losses))
     training.train_epoch(classifier, optimizer, recipe, data, seed=1, epoch=0)
     assert len(losses) == 50
     assert losses == pytest.approx(expected, abs=1e-4, rel=0)
-    assert lr == 0.001 or np.mean(losses[:10]) - np.mean(losses[-10:]) > 0.02  # it learns
+    moved = (classifier.first_weight - first_before).abs().max().item()
+    assert moved > 1e-4  # they were fifty steps of learning
 
 
 def first(count: int, data: Dataset) -> Dataset:
