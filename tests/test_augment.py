@@ -16,6 +16,7 @@ from torchvision.transforms import functional as TF  # torchvision's own idiom
 from alexnet_lab.augment import apply, augment, draw
 from alexnet_lab.datasets import Dataset
 from alexnet_lab.params import Flip, Jitter, Op, Perspective, Rotate, Study, Translate
+from benchmarks import reference
 
 SHAPE = (100_000, 3, 32, 32)
 CORNERS = torch.tensor([[0, 0], [31, 0], [31, 31], [0, 31]])
@@ -137,15 +138,7 @@ def test_perspective_corners_are_torchvisions() -> None:
 def test_a_whole_pipeline_has_torchvisions_distribution(study: Study, cifar10: Dataset) -> None:
     """Means and spreads of 4,000 augmented images: ours and torchvision's, one law."""
     ops = study.recipe("augmentation", "alexnet_style").augment
-    theirs = transforms.Compose(
-        [
-            transforms.RandomHorizontalFlip(0.5),
-            transforms.RandomRotation(15),
-            transforms.ColorJitter(0.3, 0.3, 0.2),
-            transforms.RandomAffine(0, translate=(0.15, 0.15)),
-            transforms.RandomPerspective(0.2, 0.5),
-        ]
-    )
+    theirs = transforms.Compose([reference.transform(op) for op in ops])
     images = cifar10.train_images
     ours = torch.cat([augment(images, ops, generator(seed)) for seed in (1, 2)])
     torch.manual_seed(3)

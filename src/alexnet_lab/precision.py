@@ -21,6 +21,7 @@ from alexnet_lab.models import Classifier, build
 from alexnet_lab.params import Arithmetic, Cnn, Recipe
 from alexnet_lab.training import check_fit
 
+PRECISIONS: tuple[Arithmetic, ...] = ("fp32", "bf16")
 WORTH_IT = 1.15  # bf16 has to be this many times as fast as fp32; noise alone should not decide
 TOLERANCE = 0.2  # relative error of the gradient: bf16 rounds to 8 bits, a wrong kernel is off by 1
 REPEATS, SECONDS = 5, 0.5  # at least so many of each, for at least so long; the fastest counts
@@ -59,33 +60,38 @@ def choose(
     if asked != "auto":
         return asked
     check_fit(recipe, data)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the clock sees one
     found = trial(recipe, data)
-    torch.set_num_threads(threads)
     if found.choice != "bf16":
         say(str(found))
     return found.choice
 
 
 def trial(recipe: Recipe, data: Dataset) -> Trial:
-    """Run one batch both ways in turn, on the device that ``data`` is on."""
-    model = recipe.model
-    if isinstance(model, Cnn):
-        model = model.model_copy(update={"dropout": 0.0})  # the two must see the same network
-    network = build(model, data.image_shape, CLASSES, seed=0).to(data.device)
+    """Run one batch both ways in turn, in one thread, on the device that ``data`` is on."""
+    classifiers = {precision: _classifier(recipe, data, precision) for precision in PRECISIONS}
     images, labels = data.train_images[: recipe.batch_size], data.train_labels[: recipe.batch_size]
-    seconds: dict[Arithmetic, list[float]] = {"fp32": [], "bf16": []}
+    seconds: dict[Arithmetic, list[float]] = {precision: [] for precision in PRECISIONS}
     gradients = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the clock counts one
     end = time.perf_counter() + SECONDS
     while len(seconds["fp32"]) < REPEATS or time.perf_counter() < end:
-        for precision, taken in seconds.items():
-            classifier = Classifier(network, recipe.normalize, precision).to(data.device)
+        for precision, classifier in classifiers.items():
             start = clock(data.device)
             gradients[precision] = gradient(classifier, images, labels)
-            taken.append(clock(data.device) - start)
+            seconds[precision].append(clock(data.device) - start)
+    torch.set_num_threads(threads)
     error = torch.dist(gradients["bf16"], gradients["fp32"]) / gradients["fp32"].norm()
     return Trial(min(seconds["fp32"]) / min(seconds["bf16"]), float(error))
+
+
+def _classifier(recipe: Recipe, data: Dataset, precision: Arithmetic) -> Classifier:
+    """The same weights for each precision, and no dropout: it would differ between runs."""
+    model = recipe.model
+    if isinstance(model, Cnn):
+        model = model.model_copy(update={"dropout": 0.0})
+    network = build(model, data.image_shape, CLASSES, seed=0)
+    return Classifier(network, recipe.normalize, precision).to(data.device)
 
 
 def clock(device: torch.device) -> float:
