@@ -52,5 +52,5 @@ review: setup ## Markdown: parameters and metrics against BASE (origin/main)
 	@echo "### Parameters" && echo && dvc params diff --md $(BASE)
 	@echo && echo "### Metrics" && echo && dvc metrics diff --md $(BASE)
 
-clean: ## remove the environment and the demo; results and data stay
-	rm -rf .venv demo .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove environment, demo and checkpoints; results and data stay
+	rm -rf .venv demo .checkpoints .mypy_cache .pytest_cache .ruff_cache

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from alexnet_lab import console, params
+from alexnet_lab import checkpoint, console, params
 from alexnet_lab.datasets import load
-from alexnet_lab.devices import choose_device, make_deterministic
-from alexnet_lab.precision import choose
+from alexnet_lab.devices import choose_device
 from alexnet_lab.training import Epoch
-from alexnet_lab.workers import Job, train_seeds
+from alexnet_lab.workers import plan, restore, train_seeds
 from benchmarks import reference
 
 
@@ -28,18 +27,20 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     args = parser.parse_args()
     study = params.load()
-    recipe = study.recipe(args.exercise, args.variant).model_copy(update={"epochs": args.epochs})
+    study = study.model_copy(update={"epochs": args.epochs})
     folder = Path("data/mnist" if args.exercise == "activation" else "data/cifar10")
-    make_deterministic(study.threads)
+    job = plan(study, args.exercise, args.variant, folder, console.say)
+    restored = restore(job, study.seeds, console.say)
+    ours = accuracies([*restored, *train_seeds(job, study.seeds)])
+    checkpoint.remove(job.checkpoints)
     data = load(folder).to(choose_device())
-    precision = choose(study.precision, recipe, data, console.say)
-    ours = accuracies(train_seeds(Job(recipe, folder, study.threads, precision), study.seeds))
     theirs = accuracies(
         epoch
         for seed in study.seeds
-        for epoch in reference.train(recipe, data, seed, choose_device())
+        for epoch in reference.train(job.recipe, data, seed, choose_device())
     )
-    frame = pd.DataFrame({f"engine, {precision}": described(ours), "reference": described(theirs)})
+    names = (f"engine, {job.precision}", "reference")
+    frame = pd.DataFrame(dict(zip(names, map(described, (ours, theirs)), strict=True)))
     frame["difference of means"] = (ours.mean() - theirs.mean()).map("{:+.2f}".format)
     console.show_table(f"{args.exercise} {args.variant}: test accuracy (%)", frame)
 
@@ -56,4 +57,4 @@ def described(accuracy: pd.DataFrame) -> pd.Series:
 
 
 if __name__ == "__main__":
-    main()
+    console.run(main)

@@ -8,12 +8,11 @@ of processes and threads, measured in the same turns.
 """
 
 import argparse
-import multiprocessing
 import resource
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,6 +27,7 @@ from alexnet_lab.files import write_json
 from alexnet_lab.models import build
 from alexnet_lab.params import Arithmetic, Recipe, Study
 from alexnet_lab.precision import choose
+from alexnet_lab.processes import Remote
 from alexnet_lab.training import train
 from alexnet_lab.workers import worker_count
 from benchmarks import reference
@@ -49,16 +49,9 @@ class Side:
     """Processes that each take one step of their own iterator at every turn."""
 
     def __init__(self, iterate: Callable[[int], Iterator[Any]], processes: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipes: list[Connection] = []
-        self.processes = []
-        for seed in range(processes):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(iterate, seed, theirs), daemon=True)
-            process.start()
-            theirs.close()
-            self.pipes.append(ours)
-            self.processes.append(process)
+        steps = (partial(_memory_mib, iterate, seed) for seed in range(processes))
+        self._stack = ExitStack()
+        self._remotes = [self._stack.enter_context(Remote(step)) for step in steps]
         self.peak_mib = 0.0
 
     def __enter__(self) -> Self:
@@ -66,27 +59,23 @@ class Side:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self.processes:
-            process.terminate()
-            process.join()
+        self._stack.close()
 
     def turn(self) -> float:
         """Seconds until the last process is done."""
         start = time.perf_counter()
-        for pipe in self.pipes:
-            pipe.send("go")
-        peaks = [pipe.recv() for pipe in self.pipes]
+        for remote in self._remotes:
+            remote.ask()
+        peaks = [remote.answer() or 0.0 for remote in self._remotes]
         seconds = time.perf_counter() - start
         self.peak_mib = max(peaks)
         return seconds
 
 
-def _serve(iterate: Callable[[int], Iterator[Any]], seed: int, pipe: Connection) -> None:
-    steps = iterate(seed)
-    while True:
-        pipe.recv()
-        next(steps)
-        pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+def _memory_mib(iterate: Callable[[int], Iterator[Any]], seed: int) -> Iterator[float]:
+    """The most that this process held, after each step."""
+    for _ in iterate(seed):
+        yield resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def reference_epochs(recipe: Recipe, folder: Path, fraction: float, seed: int) -> Iterator[Any]:
@@ -224,4 +213,4 @@ def table(results: dict[str, dict[str, Any]]) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    main()
+    console.run(main)

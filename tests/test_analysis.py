@@ -12,6 +12,7 @@ import pytest
 
 from alexnet_lab import benchmark
 from alexnet_lab.analysis import (
+    divergences,
     epochs_to_threshold,
     generalisation_gaps,
     speed_up,
@@ -24,13 +25,13 @@ from alexnet_lab.benchmark import (
     MEASURED,
     NO_DEVICE,
     TOO_LARGE,
-    is_out_of_memory,
     measure_all,
     network_facts,
 )
+from alexnet_lab.devices import is_out_of_memory
 from alexnet_lab.errors import UserError
 from alexnet_lab.figures import PALETTE, PANELS, benchmark_figure, colours, training_figure
-from alexnet_lab.files import read_runs, replace, write_csv, write_json
+from alexnet_lab.files import read_runs, write_csv, write_json
 from alexnet_lab.params import Benchmark, Compare, Study
 from alexnet_lab.report import (
     benchmark_answer,
@@ -215,7 +216,7 @@ def test_a_batch_that_does_not_fit_is_reported(
 def test_a_killed_process_did_not_fit_and_another_death_is_a_crash(
     small: Benchmark, monkeypatch: pytest.MonkeyPatch, number: int, status: str
 ) -> None:
-    monkeypatch.setattr(benchmark, "_measure_and_send", partial(_die, number))
+    monkeypatch.setattr(benchmark, "_once", partial(_die, number))
     assert benchmark._in_own_process(small, "cpu", 2).status == status
 
 
@@ -227,6 +228,66 @@ def test_out_of_memory_is_known_by_class_or_by_word() -> None:
     words = "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"
     assert all(is_out_of_memory(RuntimeError(text)) for text in words)
     assert is_out_of_memory(MemoryError()) and not is_out_of_memory(RuntimeError("shapes"))
+
+
+def flat(variant: str, losses: list[float]) -> pd.DataFrame:
+    return run(variant, 0, [10.0] * len(losses)).assign(train_loss=losses)
+
+
+@pytest.mark.parametrize(
+    ("losses", "epoch"),
+    [
+        ([1.5, 1.2, 0.9], None),
+        ([2.303, 2.302, 2.303], None),  # it has not begun to learn
+        ([2.303, 2.25, 2.301], None),  # nor here
+        ([9.0, 2.2, 1.0], None),  # it recovered
+        ([1.5, math.nan, math.nan], 2),
+        ([1.5, 2.303, 2.302], 2),  # collapsed to guessing
+        ([5397.0, 6.1, 2.36], 1),
+        ([1.5, math.inf, 1.4, 40.0], 4),
+        ([math.nan], 1),
+    ],
+)
+def test_a_run_diverged_from_where_it_never_again_learnt(
+    losses: list[float], epoch: int | None
+) -> None:
+    found = divergences(flat("a", losses)).item()
+    assert math.isnan(found) if epoch is None else found == epoch
+
+
+def test_divergence_is_a_result(tmp_path: Path) -> None:
+    """JSON stays valid, figure, legend and report say it; the healthy keep their scale."""
+    lost = flat("lost", [1.5, math.nan, math.nan]).assign(test_loss=[1.0, 1e9, math.inf])
+    other = run("lost", 1, [30.0, 40.0, 50.0])
+    curves = pd.concat([run("fine", 0, [30.0, 40.0, 50.0]), lost, other])
+    summary = summarize(curves, ALL_PANELS)
+    write_json(summary, tmp_path / "m.json")
+    written = json.loads((tmp_path / "m.json").read_text())
+    assert written["lost"]["final_train_loss"] is None
+    assert written["lost"]["seeds_diverged"] == 1
+    assert written["lost"]["diverged_from_epoch"] == 2
+    assert "seeds_diverged" not in written["fine"]
+    timing = curves[["variant", "seed", "epoch"]].assign(seconds=1.0)
+    figure = training_figure(curves, timing, ALL_PANELS)
+    labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    labels += [t.get_text() for a in figure.axes if a.get_legend() for t in a.get_legend().texts]
+    assert "lost: diverged from epoch 2 (1 of 2 seeds)" in labels and "fine" in labels
+    for axis in figure.axes:
+        if "loss" in axis.get_title().lower():
+            assert axis.get_ylim()[1] < 10, axis.get_title()
+    figure.savefig(tmp_path / "x.png")
+    place = timing.assign(hardware="here", precision="fp32")
+    answer = training_section("schedules", "?", written, place).answer
+    assert "**lost** diverged from epoch 2 (1 of 2 seeds)" in answer
+
+
+def test_an_exercise_that_diverged_altogether_is_drawn(tmp_path: Path) -> None:
+    curves = flat("lost", [math.nan] * 3)
+    timing = curves[["variant", "seed", "epoch"]].assign(seconds=1.0)
+    figure = training_figure(curves, timing, ALL_PANELS)
+    figure.savefig(tmp_path / "x.png")
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["every run diverged"]
 
 
 def test_without_a_gpu_nothing_is_said_of_it(
@@ -253,21 +314,6 @@ def test_the_report_says_what_a_reader_must_know(
     assert "**fast**, 81.00 ± 1.41 %" in page and "plots/demo.png" in page
     assert "| slow" in page and "a CPU" in page
     assert report([section], remarks("official", {}), (0, 1)).count(">") == 0
-
-
-def test_files_are_complete_or_absent(tmp_path: Path) -> None:
-    target = tmp_path / "deep" / "x.csv"
-    write_csv([{"a": 1.23456789}], target)
-    assert target.read_text() == "a\n1.23457\n"
-
-    def fail(new: Path) -> None:
-        new.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        replace(target, fail)
-    assert target.read_text() == "a\n1.23457\n"
-    assert [path.name for path in target.parent.iterdir()] == ["x.csv"]
 
 
 def test_curves_of_other_variants_are_left_alone(tmp_path: Path) -> None:

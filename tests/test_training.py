@@ -16,7 +16,8 @@ from alexnet_lab.datasets import Dataset
 from alexnet_lab.devices import choose_device, make_deterministic
 from alexnet_lab.errors import UserError
 from alexnet_lab.models import Classifier, build
-from alexnet_lab.params import Arithmetic, Recipe, Study
+from alexnet_lab.params import Arithmetic, Mlp, Recipe, Study
+from alexnet_lab.precision import choose
 from alexnet_lab.sample import read_sample
 from alexnet_lab.streams import stream, stream_seed
 from alexnet_lab.training import evaluate, make_optimizer, train, train_epoch
@@ -174,6 +175,10 @@ def prepared(folder: Path, name: str) -> Path:
     return folder
 
 
+def job_of(recipe: Recipe, data: Path, checkpoints: Path) -> Job:
+    return Job("activation tanh", recipe, data, 1, "bf16", "a CPU", checkpoints)
+
+
 def test_the_number_of_workers_changes_no_bit(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,7 +187,7 @@ def test_the_number_of_workers_changes_no_bit(
     for workers in ("1", "2"):
         monkeypatch.setenv("ALEXNET_LAB_WORKERS", workers)
         monkeypatch.setenv("ALEXNET_LAB_DEVICE", "cpu")
-        job = Job(short(study, "activation", "tanh"), data, threads=1, precision="bf16")
+        job = job_of(short(study, "activation", "tanh"), data, tmp_path / workers)
         rows = [asdict(epoch) for epoch in train_seeds(job, (0, 1))]
         rows.sort(key=lambda row: (row["seed"], row["epoch"]))
         curves.append([{key: row[key] for key in row if key != "seconds"} for row in rows])
@@ -195,7 +200,23 @@ def test_a_workers_error_reaches_the_caller(
 ) -> None:
     monkeypatch.setenv("ALEXNET_LAB_WORKERS", "2")
     with pytest.raises(UserError, match=r"train_images\.npy cannot be read"):
-        list(train_seeds(Job(short(study, "activation", "relu"), tmp_path, 1, "fp32"), (0, 1)))
+        list(train_seeds(job_of(short(study, "activation", "relu"), tmp_path, tmp_path), (0, 1)))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_memory_does_not_hold_names_the_key_to_lower(
+    workers: str, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three terabytes of weights are refused by the allocator itself, for real."""
+    monkeypatch.setenv("ALEXNET_LAB_WORKERS", workers)
+    data, recipe = prepared(tmp_path / "mnist", "mnist"), short(study, "activation", "relu")
+    assert isinstance(recipe.model, Mlp)
+    huge = recipe.model.model_copy(update={"hidden": (10**9,)})
+    job = job_of(recipe.model_copy(update={"model": huge}), data, tmp_path)
+    with pytest.raises(UserError, match="does not fit in memory: lower batch_size"):
+        list(train_seeds(job, (0, 1)))
+    with pytest.raises(UserError, match="does not fit in memory: lower batch_size"):
+        choose("auto", job.recipe, datasets.load(data), print)
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "many"])

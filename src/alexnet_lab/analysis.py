@@ -13,6 +13,8 @@ import pandas as pd
 from alexnet_lab.params import Compare
 
 Summary = dict[str, dict[str, float | None]]  # variant -> name -> number
+GUESSING = math.log(10)  # nats: the loss of equal odds for each of ten classes
+CHANCE = 0.999 * GUESSING  # and no better; MNIST's classes are not quite equally frequent
 DIGITS = {"accuracy": 2, "loss": 4, "gradient": 4, "gap": 4, "epochs": 1}
 
 
@@ -43,6 +45,10 @@ def _summarize_variant(runs: pd.DataFrame, compare: Compare) -> dict[str, float 
         gaps = generalisation_gaps(runs, compare.gap_epochs)
         for name in gaps:
             summary[str(name)] = gaps[name].mean(skipna=False)
+    diverged = divergences(runs).dropna()
+    if len(diverged):
+        summary["seeds_diverged"] = len(diverged)
+        summary["diverged_from_epoch"] = int(diverged.min())
     return {name: _rounded(name, value) for name, value in summary.items()}
 
 
@@ -56,6 +62,25 @@ def epochs_to_threshold(runs: pd.DataFrame, threshold: float) -> "pd.Series[floa
     """The first epoch, from 1, with at least that accuracy (%), by (variant, seed); NaN if none."""
     epochs = runs["epoch"].where(runs["test_accuracy"] >= threshold)
     return epochs.groupby([runs["variant"], runs["seed"]], sort=False).min()
+
+
+def divergences(curves: pd.DataFrame) -> "pd.Series[float]":
+    """The epoch, from 1, from which each (variant, seed) diverged; NaN where it did not.
+
+    From there to the end its training loss is not finite or no better than guessing, though
+    it had been better, or is worse: what has not begun to learn has not diverged.
+    """
+    runs = curves.groupby(["variant", "seed"], sort=False)[["epoch", "train_loss"]]
+    found: pd.Series[float] = runs.apply(_diverged_from)
+    return found
+
+
+def _diverged_from(run: pd.DataFrame) -> float:
+    loss = run["train_loss"]
+    lost = ~(loss < CHANCE)[::-1].cummax()[::-1]  # never again better
+    had_learnt = (loss < 0.95 * GUESSING).any()
+    has_grown = not (loss[lost] <= 1.1 * GUESSING).all()
+    return run["epoch"][lost].min() if had_learnt or has_grown else math.nan
 
 
 def generalisation_gaps(runs: pd.DataFrame, epochs: int) -> pd.DataFrame:

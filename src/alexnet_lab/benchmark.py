@@ -4,25 +4,28 @@ Each batch size runs in a process of its own: its peak memory is its own, and ru
 out of memory ends that process, not the study.
 """
 
-import multiprocessing
 import resource
-import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from alexnet_lab.devices import hardware_name, has_gpu, synchronize, use_full_precision
+from alexnet_lab.devices import (
+    hardware_name,
+    has_gpu,
+    is_out_of_memory,
+    synchronize,
+    use_full_precision,
+)
 from alexnet_lab.models import AlexNet, parameter_count
 from alexnet_lab.params import Benchmark
+from alexnet_lab.processes import DeathError, Remote
 
 MEASURED, TOO_LARGE, CRASHED = "measured", "does not fit", "crashed"
 NO_DEVICE = "no such device here"
@@ -64,29 +67,18 @@ def measure_all(benchmark: Benchmark, device_name: str) -> Iterator[Measurement]
 
 
 def _in_own_process(benchmark: Benchmark, device_name: str, batch_size: int) -> Measurement:
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    arguments = (benchmark, device_name, batch_size, sender)
-    process = context.Process(target=_measure_and_send, args=arguments)
-    process.start()
-    sender.close()  # the process has its own end; without ours, its death ends the wait
-    try:
-        found: Measurement | None = receiver.recv()
-    except EOFError:
-        found = None
-    process.join()
-    if found is not None:
-        return found
-    killed = process.exitcode == -signal.SIGKILL  # what Linux does where memory runs out
-    return Measurement(batch_size, TOO_LARGE if killed else CRASHED)
+    with Remote(partial(_once, benchmark, device_name, batch_size)) as remote:
+        remote.ask()
+        try:
+            found = remote.answer()
+        except DeathError as death:
+            return Measurement(batch_size, TOO_LARGE if death.killed else CRASHED)
+    assert found is not None  # noqa: S101  # the first answer, of one
+    return found
 
 
-def _measure_and_send(
-    benchmark: Benchmark, device_name: str, batch_size: int, sender: Connection
-) -> None:
-    with suppress(OSError):  # where memory runs out, Linux should end this process first
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    sender.send(measure(benchmark, device_name, batch_size))
+def _once(benchmark: Benchmark, device_name: str, batch_size: int) -> Iterator[Measurement]:
+    yield measure(benchmark, device_name, batch_size)
 
 
 def measure(benchmark: Benchmark, device_name: str, batch_size: int) -> Measurement:
@@ -101,12 +93,6 @@ def measure(benchmark: Benchmark, device_name: str, batch_size: int) -> Measurem
         return Measurement(batch_size, TOO_LARGE)
     memory, name = peak_memory_mib(device), hardware_name(device)
     return Measurement(batch_size, MEASURED, tuple(seconds), memory, name)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Torch has a class for some of these errors; its CPU allocator and cuBLAS have words."""
-    words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def time_steps(benchmark: Benchmark, device: torch.device, batch_size: int) -> list[float]:

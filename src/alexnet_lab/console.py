@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from alexnet_lab.errors import UserError
+from alexnet_lab.errors import Stopped, UserError
 
 if TYPE_CHECKING:  # for their types alone: a stage should not wait for torch to say a word
+    import numpy as np
+    import pandas as pd
+
     from alexnet_lab.benchmark import Measurement
     from alexnet_lab.training import Epoch
 
@@ -23,11 +29,45 @@ console = Console(soft_wrap=True)  # a line of a log stays one line
 
 
 def run(stage: Callable[[], None]) -> None:
-    """Run a stage's main; what is the user's to mend ends as one sentence and status 1."""
+    """Run a stage's main; what is the user's to mend ends as one sentence and status 1.
+
+    SIGINT and SIGTERM end it, and its processes, with one line and the signal's status.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    if "DVC_STAGE" in os.environ:
+        threading.Thread(target=_stop_with, args=(os.getppid(),), daemon=True).start()
     try:
         stage()
     except UserError as error:
         sys.exit(f"{error}")
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr, flush=True)
+        signal.signal(stopped.signal, signal.SIG_DFL)
+        os.kill(os.getpid(), stopped.signal)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    raise Stopped(number)
+
+
+def _stop_with(dvc: int) -> None:
+    """Where DVC was killed, a stage that went on would meet its own rerun."""
+    while os.getppid() == dvc:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _without_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print(Stopped(signal.SIGINT), file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _without_traceback  # for a Ctrl-C while a stage still imports torch
 
 
 def say(line: str) -> None:
@@ -35,8 +75,13 @@ def say(line: str) -> None:
     console.print(line)
 
 
-def follow(epochs: Iterable[Epoch], titles: Mapping[int, str], total: int) -> Iterator[Epoch]:
-    """Pass each epoch on, showing a bar a seed; without a terminal, a line an epoch."""
+def follow(
+    epochs: Iterable[Epoch], before: Iterable[Epoch], titles: Mapping[int, str], total: int
+) -> Iterator[Epoch]:
+    """Pass each epoch on, showing a bar a seed that begins after the epochs done before.
+
+    Without a terminal, a line an epoch.
+    """
     if not console.is_terminal:
         for epoch in epochs:
             console.print(f"{titles[epoch.seed]} epoch {epoch.epoch}/{total}: {_said(epoch)}")
@@ -50,6 +95,8 @@ def follow(epochs: Iterable[Epoch], titles: Mapping[int, str], total: int) -> It
     )
     with Progress(*columns, console=console) as progress:
         bars = {seed: progress.add_task(titles[seed], total=total, said="") for seed in titles}
+        for epoch in before:
+            progress.update(bars[epoch.seed], completed=epoch.epoch, said=_said(epoch))
         for epoch in epochs:
             progress.update(bars[epoch.seed], completed=epoch.epoch, said=_said(epoch))
             yield epoch

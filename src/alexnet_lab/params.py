@@ -35,11 +35,24 @@ def _no_bool(value: Any) -> Any:
 # DVC writes 5e-05, which PyYAML reads as a string; pydantic turns it into the number.
 Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 Integer = Annotated[int, BeforeValidator(_no_bool)]
-Count = Annotated[Integer, Field(ge=1)]
+Count = Annotated[Integer, Field(ge=1, le=10**9)]
 Positive = Annotated[Number, Field(gt=0)]
 Probability = Annotated[Number, Field(ge=0, le=1)]
 Fraction = Annotated[Number, Field(ge=0, lt=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+# YAML 1.1 reads the first line's as booleans and null, DVC's run-cache overlooks the second's.
+RESERVED = {"on", "off", "yes", "no", "y", "n", "true", "false", "null"}
+RESERVED |= {"size", "nfiles", "isexec"}
+
+
+def _name(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch("[a-z][a-z0-9_]*", value):
+        raise ValueError(f"the name {value!r} should be a-z, 0-9 and _, and start with a letter")
+    if value in RESERVED:
+        raise ValueError(f"the name '{value}' is something else to YAML or DVC; choose another")
+    return value
+
+
+Name = Annotated[str, BeforeValidator(_name)]
 
 
 class Strict(BaseModel):
@@ -272,8 +285,8 @@ class Benchmark(Strict):
     warmup_iterations: Count
     iterations: Count
     lr: Positive
-    image_pixels: Annotated[Integer, Field(ge=63)]  # below, AlexNet pools to nothing
-    classes: Annotated[Integer, Field(ge=2)]
+    image_pixels: Annotated[Integer, Field(ge=63, le=10**4)]  # below, AlexNet pools to nothing
+    classes: Annotated[Integer, Field(ge=2, le=10**9)]
     variants: Annotated[dict[Name, Target], Field(min_length=1)]
 
 
@@ -292,7 +305,7 @@ class Study(Strict):
     lr: Positive | None
     epochs: Count | None
     batch_size: Count | None
-    seeds: Annotated[tuple[Annotated[Integer, Field(ge=0)], ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Annotated[Integer, Field(ge=0, lt=2**63)], ...], Field(min_length=1)]
     threads: Count
     precision: Literal["auto"] | Arithmetic
     data: Data
@@ -343,8 +356,13 @@ def load(path: Path = Path("params.yaml")) -> Study:
 
 def parse(raw: Any, name: str = "params.yaml") -> Study:
     """Check what a YAML file held. UserError, one sentence, if anything is wrong."""
-    if not _is_map(raw) or not all(isinstance(key, str) for key in raw):
-        raise UserError(f"{name} should be a mapping of names to values")
+    if not _is_map(raw):
+        raise UserError(f"{name} should be a mapping of names to values.")
+    try:
+        for key in raw:
+            _name(key)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}.") from error
     try:
         return Study.model_validate(raw)
     except ValidationError as error:
@@ -379,13 +397,15 @@ def _sentence(error: ValidationError, raw: Any) -> str:
             f"unknown key '{location[0]}'; allowed at the top are {', '.join(KNOWN)} and exercises "
             "with question, train, compare and variants."
         )
+    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = re.sub("dictionary.*", "mapping", message.replace("tuple", "list"))
     key = _written(location, raw, fault["type"] == "missing")
+    if location[-1] == "[key]":  # the message names it
+        return f"{_written(location[:-2], raw, missing=False)}: {message}."
     if fault["type"] == "union_tag_invalid":
         context = fault["ctx"]
         tag = context["discriminator"].strip("'")
         return f"{key}.{tag} should be one of {context['expected_tags']}, not '{context['tag']}'."
-    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    message = re.sub("dictionary.*", "mapping", message.replace("tuple", "list"))
     if fault["type"] == "too_short":
         message = "should have at least one entry"
     got = fault["input"]

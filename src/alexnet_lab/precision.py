@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alexnet_lab.datasets import CLASSES, Dataset
-from alexnet_lab.devices import synchronize
+from alexnet_lab.devices import synchronize, within_memory
 from alexnet_lab.models import Classifier, build
 from alexnet_lab.params import Arithmetic, Cnn, Recipe
 from alexnet_lab.training import check_fit
@@ -60,7 +60,8 @@ def choose(
     if asked != "auto":
         return asked
     check_fit(recipe, data)
-    found = trial(recipe, data)
+    with within_memory():
+        found = trial(recipe, data)
     if found.choice != "bf16":
         say(str(found))
     return found.choice

@@ -79,7 +79,14 @@ def training_answer(summary: Summary) -> str:
     best, worst = (f"**{name}**, {_accuracy(finite[name])} %" for name in (ranked[0], ranked[-1]))
     runs = next(iter(finite.values()))["seeds"]
     doubt = "one run each: no uncertainty" if runs == 1 else f"mean ± s.d. of {runs:g} seeds"
-    return f"Highest final test accuracy: {best}; lowest: {worst} ({doubt})."
+    said = f"Highest final test accuracy: {best}; lowest: {worst} ({doubt})."
+    for name, row in summary.items():
+        if "seeds_diverged" in row:
+            said += (
+                f" **{name}** diverged from epoch {row['diverged_from_epoch']:g} "
+                f"({row['seeds_diverged']:g} of {row['seeds']:g} seeds)."
+            )
+    return said
 
 
 def _accuracy(row: Mapping[str, float | None]) -> str:

@@ -16,9 +16,9 @@ def learning_rate(schedule: Schedule, base: float, epoch: int, epochs: int) -> f
         case Constant():
             return base
         case Step(every=every, gamma=gamma):
-            return base * gamma ** (epoch // every)
+            return base * power(gamma, epoch // every)
         case Exponential(gamma=gamma):
-            return base * gamma**epoch
+            return base * power(gamma, epoch)
         case Cosine():
             return base * half_cosine(epoch / epochs)
         case WarmupCosine(warmup_epochs=warmup):
@@ -30,3 +30,11 @@ def learning_rate(schedule: Schedule, base: float, epoch: int, epochs: int) -> f
 def half_cosine(progress: float) -> float:
     """From 1 at progress 0 to 0 at progress 1."""
     return (1 + math.cos(math.pi * progress)) / 2
+
+
+def power(base: float, exponent: int) -> float:
+    """Infinite where Python would raise: such a rate diverges, which is a result."""
+    try:
+        return float(base**exponent)
+    except OverflowError:
+        return math.inf

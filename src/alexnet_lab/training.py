@@ -6,14 +6,16 @@ pass alone. What makes it fast, and what did not, is written in benchmarks/READM
 """
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet_lab.augment import augment
+from alexnet_lab.checkpoint import Checkpoints
 from alexnet_lab.datasets import CLASSES, Dataset
 from alexnet_lab.devices import synchronize
 from alexnet_lab.errors import UserError
@@ -25,7 +27,7 @@ from alexnet_lab.streams import stream, stream_seed
 TEST_BATCH = 128  # images; small enough to stay in cache. It changes no result but the last bits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Epoch:
     """What one epoch (from 1) of one seed's run gave; a row of the curves."""
 
@@ -40,17 +42,39 @@ class Epoch:
     seconds: float
 
 
-def train(recipe: Recipe, data: Dataset, seed: int, precision: Arithmetic) -> Iterator[Epoch]:
-    """Train one network from scratch on the device that ``data`` is on, yielding each epoch.
+def curves(epochs: Iterable[Epoch]) -> list[dict[str, Any]]:
+    """Rows of what is the same at every run."""
+    return [{key: value for key, value in vars(e).items() if key != "seconds"} for e in epochs]
 
-    UserError if the recipe does not fit the images.
+
+def timing(epochs: Iterable[Epoch], **where: str) -> list[dict[str, Any]]:
+    """Rows of what is not, and where it ran."""
+    return [{"seed": e.seed, "epoch": e.epoch, "seconds": e.seconds, **where} for e in epochs]
+
+
+def train(
+    recipe: Recipe,
+    data: Dataset,
+    seed: int,
+    precision: Arithmetic,
+    checkpoints: Checkpoints | None = None,
+) -> Iterator[Epoch]:
+    """Train one network on the device that ``data`` is on, yielding each epoch when it is kept.
+
+    From scratch, or from where the checkpoints end: their epochs are not yielded again.
+    UserError if the recipe does not fit the images or a checkpoint cannot be written.
     """
     check_fit(recipe, data)
     device = data.device
     network = build(recipe.model, data.image_shape, CLASSES, seed)
     classifier = Classifier(network, recipe.normalize, precision).to(device)
     optimizer = make_optimizer(recipe.optimizer, classifier, recipe.lr)
-    for epoch in range(recipe.epochs):
+    done: list[dict[str, Any]] = []
+    if checkpoints and (found := checkpoints.load(device)):
+        classifier.load_state_dict(found["classifier"])
+        optimizer.load_state_dict(found["optimizer"])
+        done = found["epochs"]
+    for epoch in range(len(done), recipe.epochs):
         lr = learning_rate(recipe.schedule, recipe.lr, epoch, recipe.epochs)
         for group in optimizer.param_groups:
             group["lr"] = lr
@@ -62,9 +86,18 @@ def train(recipe: Recipe, data: Dataset, seed: int, precision: Arithmetic) -> It
         if recipe.clean_train_loss:
             clean, _ = evaluate(classifier, data.train_images, data.train_labels)
         test_loss, accuracy = evaluate(classifier, data.test_images, data.test_labels)
-        yield Epoch(
+        row = Epoch(
             seed, epoch + 1, lr, train_loss, clean, test_loss, accuracy, gradient_norm, seconds
         )
+        done.append(asdict(row))
+        if checkpoints:
+            state = {
+                "classifier": classifier.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "epochs": done,
+            }
+            checkpoints.save(epoch + 1, state)
+        yield row
 
 
 def train_epoch(

@@ -1,47 +1,90 @@
 """The seeds of one variant, side by side: a process a seed, the same bits as one by one."""
 
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
-from queue import Queue
 
+import torch
+
+from alexnet_lab.checkpoint import Checkpoints, folder_of
 from alexnet_lab.datasets import load
-from alexnet_lab.devices import choose_device, core_count, make_deterministic
+from alexnet_lab.devices import (
+    SMALLER,
+    choose_device,
+    core_count,
+    hardware_name,
+    make_deterministic,
+    within_memory,
+)
 from alexnet_lab.errors import UserError
-from alexnet_lab.params import Arithmetic, Recipe
+from alexnet_lab.params import Arithmetic, Recipe, Study
+from alexnet_lab.precision import choose
+from alexnet_lab.processes import DeathError, side_by_side
 from alexnet_lab.training import Epoch, train
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Job:
     """What all seeds of one variant share."""
 
+    name: str
     recipe: Recipe
     data: Path  # a prepared folder
     threads: int  # CPU threads of one run
     precision: Arithmetic
+    hardware: str
+    checkpoints: Path  # a folder, named by a hash of all of the above
+
+    def title(self, seed: int) -> str:
+        """Such as "activation relu seed 0"."""
+        return f"{self.name} seed {seed}"
+
+    def checkpoints_of(self, seed: int) -> Checkpoints:
+        """One seed's, in a folder beneath."""
+        return Checkpoints(self.checkpoints / f"seed{seed}")
+
+
+def plan(study: Study, exercise: str, variant: str, data: Path, say: Say) -> Job:
+    """The variant's job on this machine. UserError if the recipe does not fit the data."""
+    name, recipe = f"{exercise} {variant}", study.recipe(exercise, variant)
+    make_deterministic(study.threads)
+    device = choose_device()
+    precision = choose(study.precision, recipe, load(data).to(device), say)
+    settings = (recipe, data, study.threads, precision, hardware_name(device))
+    return Job(name, *settings, folder_of(name, data, *settings))
 
 
 def train_seeds(job: Job, seeds: Sequence[int]) -> Iterator[Epoch]:
-    """Every epoch of every seed, as it is done; seeds may interleave.
+    """Every epoch of every seed that no checkpoint holds, as it is done; seeds may interleave.
 
-    UserError if the recipe does not fit the data.
+    UserError if the recipe does not fit the data or the memory, or a disk is full.
     """
     workers = worker_count(len(seeds), job.threads)
     if workers == 1:
         for seed in seeds:
             yield from _run(job, seed)
         return
-    context = get_context("spawn")
-    with (
-        context.Manager() as manager,
-        ProcessPoolExecutor(workers, mp_context=context) as pool,
-    ):
-        queue = manager.Queue()
-        yield from _received(queue, [pool.submit(_send, job, seed, queue) for seed in seeds])
+    try:
+        yield from side_by_side([partial(_run, job, seed) for seed in seeds], workers)
+    except DeathError as death:
+        reason = f"if for want of memory: {SMALLER}" if death.killed else "its words stand above."
+        raise UserError(f"{death}; {reason}") from death
+
+
+def restore(job: Job, seeds: Sequence[int], say: Say) -> list[Epoch]:
+    """The epochs that an interrupted run has done, saying where each seed goes on."""
+    found: list[Epoch] = []
+    for seed in seeds:
+        state = job.checkpoints_of(seed).load(torch.device("cpu"), say)
+        if state:
+            done = [Epoch(**row) for row in state["epochs"]]
+            say(f"{job.title(seed)} goes on after epoch {len(done)}/{job.recipe.epochs}")
+            found += done
+    return found
 
 
 def worker_count(seeds: int, threads: int) -> int:
@@ -58,24 +101,6 @@ def worker_count(seeds: int, threads: int) -> int:
 
 def _run(job: Job, seed: int) -> Iterator[Epoch]:
     make_deterministic(job.threads)
-    yield from train(job.recipe, load(job.data).to(choose_device()), seed, job.precision)
-
-
-def _send(job: Job, seed: int, queue: "Queue[Epoch | None]") -> None:
-    for epoch in _run(job, seed):
-        queue.put(epoch)
-
-
-def _received(queue: "Queue[Epoch | None]", jobs: "list[Future[None]]") -> Iterator[Epoch]:
-    """What the jobs send until all are done; raises what any of them raised."""
-    for job in jobs:
-        job.add_done_callback(lambda _: queue.put(None))
-    running = len(jobs)
-    while running:
-        epoch = queue.get()
-        if epoch is None:
-            running -= 1
-        else:
-            yield epoch
-    for job in jobs:
-        job.result()
+    data = load(job.data).to(choose_device())
+    with within_memory():
+        yield from train(job.recipe, data, seed, job.precision, job.checkpoints_of(seed))

@@ -1,0 +1,117 @@
+"""Iterators in processes of their own: what one computes, holds and dies of is its own.
+
+A process works only when asked for its next item. None outlives its parent: it is killed
+when it is no longer needed, and ends itself where its parent was.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from multiprocessing import connection, resource_tracker
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
+
+from alexnet_lab.errors import Stopped, UserError
+
+Item = TypeVar("Item")
+
+
+class DeathError(Exception):
+    """A process ended without a word; ``killed`` as Linux does where memory runs out."""
+
+    def __init__(self, exit_code: int) -> None:
+        self.killed = exit_code == -signal.SIGKILL
+        how = "was killed" if self.killed else f"ended with status {exit_code}"
+        super().__init__(f"A process of this stage {how}")
+
+
+class Remote(Generic[Item]):
+    """The iterator that ``iterate`` makes, in a new process; both are pickled, None is no item."""
+
+    def __init__(self, iterate: Callable[[], Iterator[Item]]) -> None:
+        self.pipe, theirs = multiprocessing.Pipe()
+        context = multiprocessing.get_context("spawn")
+        self._process = context.Process(target=_serve, args=(iterate, theirs), daemon=True)
+        resource_tracker.ensure_running()  # when it starts it lets the signal through again
+        # Ctrl-C reaches every process of a terminal; this one leaves it to its parent.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            theirs.close()  # with our copy open, its death would not end our wait
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.join()
+        self.pipe.close()
+
+    def ask(self) -> None:
+        """Let it work on its next item."""
+        with suppress(OSError):  # where it has died, the answer says so
+            self.pipe.send(None)
+
+    def answer(self) -> Item | None:
+        """Wait for the item that was asked for; None after the last one.
+
+        UserError as it is raised there; DeathError where the process ended: other errors are
+        printed there.
+        """
+        try:
+            found: Item | UserError | None = self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            code = self._process.exitcode or 0
+            if code == -signal.SIGTERM:  # the whole group got it, and so do we
+                raise Stopped(signal.SIGTERM) from None
+            raise DeathError(code) from None
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+
+def _serve(iterate: Callable[[], Iterator[Any]], pipe: connection.Connection) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(OSError):  # where memory runs out, Linux should end this process first
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    items = iterate()
+    answer: Any = ...
+    while answer is not None:
+        pipe.recv()
+        try:
+            answer = next(items, None)
+        except UserError as error:
+            answer = error
+        pipe.send(answer)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101  # only ever called in a child
+    parent.join()
+    os._exit(1)
+
+
+def side_by_side(iterators: Sequence[Callable[[], Iterator[Item]]], at_once: int) -> Iterator[Item]:
+    """The items of all, as they come, of ``at_once`` processes at a time; see Remote.answer."""
+    waiting = list(iterators)
+    running: dict[Any, Remote[Item]] = {}
+    with ExitStack() as stack:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                remote = stack.enter_context(Remote(waiting.pop(0)))
+                remote.ask()
+                running[remote.pipe] = remote
+            for pipe in connection.wait(list(running)):
+                item = running[pipe].answer()
+                if item is None:
+                    del running[pipe]
+                else:
+                    running[pipe].ask()
+                    yield item

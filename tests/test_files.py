@@ -1,0 +1,81 @@
+"""Files are complete or absent, whatever the disk does and whoever else writes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alexnet_lab.errors import UserError
+from alexnet_lab.files import replace, write_csv
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "x.csv"
+    write_csv([{"a": 1.23456789}], target)
+    assert target.read_text() == "a\n1.23457\n"
+
+    def fail(new: Path) -> None:
+        new.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(
+        UserError, match=r"x\.csv cannot be written: No space left on device\. Make"
+    ):
+        replace(target, fail)
+    assert target.read_text() == "a\n1.23457\n"
+    assert [path.name for path in target.parent.iterdir()] == ["x.csv"]
+
+
+def test_a_place_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/x\.csv cannot be written"):
+        write_csv([], tmp_path / "file" / "x.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UserError, match=r"folder\.csv cannot be written"):
+        write_csv([], tmp_path / "folder.csv")
+
+
+def test_what_a_killed_process_left_is_swept_and_a_living_ones_is_not(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = [f".x.{pid}.new.csv" for pid in (dead.pid, os.getppid())]
+    for name in (*names, ".y.1.new.csv"):
+        (tmp_path / name).write_text("half")
+    write_csv([], tmp_path / "x.csv")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"x.csv", names[1], ".y.1.new.csv"}
+
+
+def folder_of(number: int, path: Path) -> None:
+    path.mkdir()
+    for name in "abc":
+        np.save(path / f"{name}.npy", np.full(1000, number))
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    for number in (1, 2):
+        replace(tmp_path / "data", lambda new, number=number: folder_of(number, new))
+    assert [np.load(path)[0] for path in (tmp_path / "data").iterdir()] == [2, 2, 2]
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+REPEAT = """
+import sys
+from pathlib import Path
+from alexnet_lab.files import replace
+from tests.test_files import folder_of
+for _ in range(100):
+    replace(Path(sys.argv[1]), lambda new: folder_of(int(sys.argv[2]), new))
+"""
+
+
+def test_two_processes_replacing_one_folder_do_no_harm(tmp_path: Path) -> None:
+    place = str(tmp_path / "data")
+    both = [subprocess.Popen([sys.executable, "-c", REPEAT, place, number]) for number in "12"]
+    assert [process.wait() for process in both] == [0, 0]
+    values = {np.load(path)[0] for path in (tmp_path / "data").iterdir()}
+    assert len(values) == 1 and len(list((tmp_path / "data").iterdir())) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]

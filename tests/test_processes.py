@@ -1,0 +1,102 @@
+"""An iterator in another process: its items, its errors, its death, and its parent's."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from alexnet_lab.errors import Stopped, UserError
+from alexnet_lab.processes import DeathError, Remote, side_by_side
+
+
+def count(start: int, numbers: int) -> Iterator[tuple[int, int]]:
+    for number in range(start, start + numbers):
+        yield number, os.getpid()
+
+
+def die(number: int) -> Iterator[int]:
+    yield 1
+    os.kill(os.getpid(), number)
+
+
+def complain() -> Iterator[int]:
+    yield 1
+    raise UserError("The key is wrong.")
+
+
+def break_down() -> Iterator[int]:
+    yield 1
+    raise ZeroDivisionError("a fault of ours")
+
+
+def test_the_items_of_all_come_each_from_its_own_process() -> None:
+    found = list(side_by_side([partial(count, start, 2) for start in (0, 10, 20)], at_once=2))
+    assert sorted(number for number, _ in found) == [0, 1, 10, 11, 20, 21]
+    assert len({pid for _, pid in found} - {os.getpid()}) == 3
+
+
+def test_it_works_only_when_asked() -> None:
+    with Remote(partial(count, 0, 2)) as remote:
+        assert not remote.pipe.poll(1.0)
+        for _ in range(2):
+            remote.ask()
+            assert remote.answer() is not None
+        remote.ask()
+        assert remote.answer() is None
+
+
+def test_the_users_errors_are_raised_here() -> None:
+    with pytest.raises(UserError, match=r"^The key is wrong\.$"):
+        list(side_by_side([complain], 1))
+
+
+@pytest.mark.parametrize(
+    ("how", "killed"), [(partial(die, 9), True), (partial(die, 11), False), (break_down, False)]
+)
+def test_a_death_is_told_and_a_kill_is_told_apart(
+    how: partial[Iterator[int]], killed: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DeathError) as error:
+        list(side_by_side([how], 1))
+    assert error.value.killed == killed
+    assert ("a fault of ours" in capfd.readouterr().err) == (how is break_down)
+
+
+def test_a_terminated_group_is_not_a_death() -> None:
+    with pytest.raises(Stopped):
+        list(side_by_side([partial(die, signal.SIGTERM)], 1))
+
+
+PARENT = """
+from functools import partial
+from alexnet_lab.processes import Remote
+from tests.test_processes import count
+if __name__ == "__main__":
+    remote = Remote(partial(count, 0, 10))
+    remote.ask()
+    print(remote.answer()[1], flush=True)
+    remote.ask()
+    input()
+"""
+
+
+def test_a_killed_parent_leaves_no_process_behind() -> None:
+    command = [sys.executable, "-c", PARENT]
+    with subprocess.Popen(command, stdout=-1, stdin=-1, text=True) as parent:
+        assert parent.stdout
+        child = int(parent.stdout.readline())
+        os.kill(child, 0)
+        parent.kill()
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the child lives on")

@@ -1,0 +1,398 @@
+"""Kill it anywhere, fill its disk: the same command again gives the same bytes. Minutes."""
+
+import hashlib
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from tests.test_pipeline import BIN, ROOT, call, commit, make_project, restore
+
+pytestmark = pytest.mark.slow
+
+KEPT_VARIANTS = {
+    "activation": "relu",
+    "schedules": "warmup_cosine",
+    "augmentation": "alexnet_style",
+    "batchnorm": "with_bn",
+}
+# stage -> how many times it is killed; 30 in all
+KILLS = {
+    "prepare@cifar10": 5,
+    "benchmark": 4,
+    "activation@relu": 7,
+    "batchnorm@with_bn": 6,
+    "compare@batchnorm": 4,
+    "report": 4,
+}
+EPOCHS = 6
+TRAIN = (
+    "stages/train.py activation relu --data data/mnist "
+    "--curves metrics/runs/activation/relu.csv --timing metrics/timing/activation/relu.csv"
+)
+FAULTS = """
+import os, signal, sys
+how, number = os.environ["FAULT"].split(":")
+left = int(number)
+
+def die_at(name, before=None, after=False):
+    real = getattr(os, name)
+    def faulty(*args, **kwargs):
+        global left
+        path = args[0] if name == "replace" else os.readlink(f"/proc/self/fd/{args[0]}")
+        if "epoch-" not in str(path):
+            return real(*args, **kwargs)
+        left -= 1
+        if left == 0:
+            if before: before(*args)
+            if after: real(*args, **kwargs)
+            os.killpg(0, signal.SIGKILL)
+        return real(*args, **kwargs)
+    setattr(os, name, faulty)
+
+def tear(descriptor):
+    path = os.readlink(f"/proc/self/fd/{descriptor}")
+    os.truncate(path, os.path.getsize(path) // 2)
+
+if how == "unflushed": die_at("fsync")
+if how == "torn": die_at("fsync", before=tear)
+if how == "unnamed": die_at("replace")
+if how == "named": die_at("replace", after=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One variant an exercise, two seeds side by side, run once without a disturbance."""
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for exercise, variant in KEPT_VARIANTS.items():
+        raw[exercise]["variants"] = {variant: raw[exercise]["variants"][variant]}
+    folder = make_project(tmp_path_factory.mktemp("survival") / "project", raw)
+    path = folder / "params.yaml"
+    study = yaml.safe_load(path.read_text()) | {"epochs": EPOCHS, "seeds": [0, 1], "threads": 1}
+    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    for key, value in (("user.name", "A Tester"), ("user.email", "tester@example.org")):
+        subprocess.run(["git", "config", key, value], cwd=folder, check=True)
+    assert call(folder, "dvc", "init", "-q").returncode == 0
+    ran = call(folder, "dvc", "repro")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    commit(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _clean(project: Path) -> Iterator[None]:
+    yield
+    restore(project)
+    shutil.rmtree(project / ".checkpoints", ignore_errors=True)
+    assert call(project, "dvc", "checkout").returncode == 0
+
+
+def digests(project: Path, *patterns: str) -> dict[str, str]:
+    paths = sorted(path for pattern in patterns for path in project.glob(pattern))
+    files = [path for path in paths if path.is_file()]
+    return {str(p.relative_to(project)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+REPEATABLE = ("data/*/*.npy", "metrics/runs/**/*", "metrics/*.json")  # the others hold seconds
+ALL = (*REPEATABLE, "metrics/timing/**/*", "plots/*", "REPORT.md")
+
+
+def start(project: Path, *command: str, **more: str) -> subprocess.Popen[str]:
+    """In a session of its own, as a terminal would."""
+    return subprocess.Popen(
+        [str(BIN / command[0]), *command[1:]],
+        cwd=project,
+        env=os.environ | more,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def read_until(process: subprocess.Popen[str], pattern: str) -> str:
+    assert process.stdout
+    said = ""
+    for line in process.stdout:
+        said += line
+        if re.search(pattern, line):
+            return said
+    raise AssertionError(said)
+
+
+def kill(process: subprocess.Popen[str], whom: str) -> None:
+    """The whole group (a power cut), DVC alone, or the stage alone."""
+    if whom == "dvc":
+        process.kill()
+    elif whom == "stage":
+        for child in psutil.Process(process.pid).children():
+            child.kill()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    said = process.stdout.read()
+    process.stdout.close()
+    process.wait()
+    return said
+
+
+def no_litter(project: Path) -> None:
+    """Nothing that git would show but what the pipeline makes, no temporary file anywhere."""
+    left = [path for path in project.rglob(".*.new*") if ".git" not in path.parts]
+    assert left == []
+    checkpoints = project / ".checkpoints"
+    assert not checkpoints.exists() or not any(checkpoints.iterdir())
+
+
+def test_killed_at_random_moments_and_run_again_it_gives_the_same_bytes(
+    project: Path, record_property: Callable[[str, Any], None]
+) -> None:
+    seed = int(os.environ.get("SURVIVAL_SEED", "1"))
+    rng = random.Random(seed)
+    expected = digests(project, *REPEATABLE)
+    early = 0
+    for stage, times in KILLS.items():
+        begin = time.monotonic()
+        assert call(project, "dvc", "repro", "-f", "-s", stage).returncode == 0
+        seconds = time.monotonic() - begin
+        assert call(project, "dvc", "repro").returncode == 0
+        for turn in range(times):
+            before = digests(project, *ALL)
+            command = ("dvc", "repro", "-f", "-s", stage)
+            process = start(project, *command)
+            moment = rng.uniform(0.3, 1.0) * seconds
+            time.sleep(moment)
+            early += process.poll() is None
+            whom = ("group", "dvc", "stage")[turn % 3]
+            kill(process, whom) if process.poll() is None else None
+            finish(process)
+            about = f"{stage} {whom} after {moment:.2f} of {seconds:.2f} s, seed {seed}"
+            for again in (call(project, *command), call(project, "dvc", "repro")):
+                assert again.returncode == 0, about + again.stdout + again.stderr
+            assert digests(project, *REPEATABLE) == expected, about
+            if stage.startswith(("compare", "report")):
+                assert digests(project, *ALL) == before, about
+            no_litter(project)
+            assert "up to date" in call(project, "dvc", "status").stdout, about
+    assert sum(KILLS.values()) == 30
+    print(f"{early} of 30 kills hit a running stage")
+    assert early >= 20
+
+
+@pytest.mark.parametrize("number", [1, 2, 5])
+@pytest.mark.parametrize("how", ["unflushed", "torn", "unnamed", "named"])
+def test_killed_inside_a_checkpoints_write(
+    project: Path, tmp_path: Path, how: str, number: int
+) -> None:
+    expected = digests(project, *REPEATABLE)
+    (tmp_path / "sitecustomize.py").write_text(FAULTS)
+    faulty = {"PYTHONPATH": str(tmp_path), "FAULT": f"{how}:{number}", "ALEXNET_LAB_WORKERS": "1"}
+    command = ("dvc", "repro", "-f", "-s", "activation@relu")
+    process = start(project, *command, **faulty)
+    finish(process)
+    assert process.returncode == -signal.SIGKILL
+    kept = sorted((project / ".checkpoints").glob("*/seed0/epoch-*.pt"))
+    written = number - (how != "named")
+    assert len(kept) == min(written, 3 if how == "named" else 2)
+    again = call(project, *command)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert ("goes on after epoch" in again.stdout) == bool(kept)
+    assert digests(project, *REPEATABLE) == expected
+    no_litter(project)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_training_in_two_seconds_with_one_line(
+    project: Path, number: signal.Signals
+) -> None:
+    process = start(project, "python", *TRAIN.split())
+    read_until(process, "epoch 2/6")
+    begin = time.monotonic()
+    os.killpg(process.pid, number)
+    said = finish(process)
+    assert time.monotonic() - begin < 2
+    assert process.returncode == -number  # a shell says 128 + number
+    others = [line for line in said.splitlines() if not re.search(r"epoch \d/6: loss", line)]
+    assert others == [
+        f"Stopped by {number.name}: nothing is lost, the same command goes on from the last "
+        "finished epoch."
+    ]
+    again = call(project, "python", *TRAIN.split())
+    assert re.search(r"activation relu seed 0 goes on after epoch [1-5]/6", again.stdout)
+    no_litter(project)
+
+
+@pytest.mark.parametrize("delay", [0.3, 0.8, 1.5, 2.5, 3.5])
+def test_ctrl_c_shows_no_traceback_however_early(project: Path, delay: float) -> None:
+    process = start(project, "dvc", "repro", "-f", "-s", "activation@relu")
+    read_until(process, "> python")
+    time.sleep(delay)
+    os.killpg(process.pid, signal.SIGINT)
+    said = finish(process)
+    assert process.returncode != 0
+    assert "Traceback" not in said and said.count("nothing is lost") == 1, said
+
+
+def test_where_dvc_alone_was_killed_the_stage_ends_too(project: Path) -> None:
+    process = start(project, "dvc", "repro", "-f", "-s", "activation@relu")
+    read_until(process, "epoch 1/6")
+    stage = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(stage, timeout=5)
+    assert alive == []
+    finish(process)
+
+
+def test_a_killed_worker_is_said_with_the_key_to_lower(project: Path) -> None:
+    process = start(project, "python", *TRAIN.split())
+    read_until(process, "epoch 1/6")
+    workers = psutil.Process(process.pid).children(recursive=True)
+    next(one for one in workers if "spawn_main" in " ".join(one.cmdline())).kill()
+    said = finish(process).splitlines()
+    assert process.returncode == 1
+    assert said[-1].startswith("A process of this stage was killed; if for want of memory: lower ")
+    assert "batch_size" in said[-1] and "ALEXNET_LAB_WORKERS" in said[-1]
+
+
+def test_a_temporary_experiment_goes_on(project: Path) -> None:
+    command = ("dvc", "exp", "run", "--temp", "-S", "activation.train.lr=0.002")
+    process = start(project, *command)
+    read_until(process, "activation relu seed 0 epoch 3/6")
+    kill(process, "group")
+    finish(process)
+    again = call(project, *command)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert re.search(r"activation relu seed 0 goes on after epoch [3-5]/6", again.stdout)
+    no_litter(project)
+
+
+def test_a_second_repro_says_that_one_runs(project: Path) -> None:
+    first = start(project, "dvc", "repro", "-f", "-s", "activation@relu")
+    read_until(first, "epoch 1/6")
+    second = call(project, "dvc", "repro", "-f", "-s", "activation@relu")
+    assert second.returncode != 0
+    assert re.search(r"is busy|Unable to acquire lock", second.stderr), second.stderr
+    assert str(first.pid) in second.stderr
+    finish(first)
+    assert first.returncode == 0
+
+
+def test_two_processes_prepare_at_once(project: Path) -> None:
+    expected = digests(project, "data/cifar10/*")
+    command = "stages/prepare.py cifar10 --sample data/sample/cifar10 --out data/cifar10"
+    for _ in range(3):
+        both = [start(project, "python", *command.split()) for _ in range(2)]
+        said = [finish(process) for process in both]
+        assert [process.returncode for process in both] == [0, 0], said
+        assert digests(project, "data/cifar10/*") == expected
+    no_litter(project)
+
+
+# --- a disk that is full or not writable ---
+
+STAGES = {  # command, outputs, a file-size limit in KiB that stops it, 0: none so small
+    "prepare": (
+        "stages/prepare.py cifar10 --sample data/sample/cifar10 --out data/cifar10",
+        ("data/cifar10/*",),
+        2000,
+    ),
+    "train": (TRAIN, ("metrics/runs/activation/*", "metrics/timing/activation/*"), 2000),
+    "benchmark": (
+        "stages/benchmark.py --runs metrics/runs/benchmark --timing metrics/timing/benchmark",
+        ("metrics/runs/benchmark/*", "metrics/timing/benchmark/*"),
+        0,
+    ),
+    "compare": (
+        "stages/compare.py batchnorm --runs metrics/runs/batchnorm "
+        "--timing metrics/timing/batchnorm --metrics metrics/batchnorm.json "
+        "--plot plots/batchnorm.png",
+        ("metrics/batchnorm.json", "plots/batchnorm.png"),
+        20,
+    ),
+    "report": (
+        "stages/report.py --metrics metrics --timing metrics/timing --out REPORT.md",
+        ("REPORT.md",),
+        1,
+    ),
+}
+
+
+def forget(project: Path, patterns: tuple[str, ...]) -> None:
+    """As DVC does before it runs a stage."""
+    for pattern in patterns:
+        for path in project.glob(pattern):
+            path.unlink()
+
+
+@pytest.mark.parametrize("stage", [stage for stage, (_, _, limit) in STAGES.items() if limit])
+def test_a_full_disk_is_said_and_nothing_is_half_written(project: Path, stage: str) -> None:
+    command, outputs, limit = STAGES[stage]
+    expected = digests(project, *outputs)
+    forget(project, outputs)
+    script = f"ulimit -f {limit}; exec {sys.executable} {command}"
+    ran = subprocess.run(["bash", "-c", script], cwd=project, capture_output=True, text=True)
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert re.search(r"cannot be written: .*(too large|written)", ran.stderr), ran.stderr
+    assert "Traceback" not in ran.stderr and ran.stderr.count("\n") == 1
+    written = digests(project, *outputs)
+    assert written.items() <= expected.items() and written != expected
+    assert list(project.rglob(".*.new*")) == []
+    again = call(project, "python", *command.split())
+    assert again.returncode == 0, again.stderr
+    repeatable = {k: v for k, v in expected.items() if "timing" not in k}
+    assert repeatable.items() <= digests(project, *outputs).items()
+
+
+def in_own_mounts(project: Path, mount: str, command: str) -> subprocess.CompletedProcess[str]:
+    script = f"mount -t tmpfs {mount} && exec {sys.executable} {command}"
+    words = ["unshare", "-rm", "sh", "-c", script]
+    if subprocess.run([*words[:-1], "mount -t tmpfs tmpfs /mnt"], check=False).returncode:
+        pytest.skip("this machine allows no mounts of one's own")
+    return subprocess.run(words, cwd=project, capture_output=True, text=True)
+
+
+def test_a_small_disk_for_checkpoints(project: Path) -> None:
+    expected = digests(project, "metrics/runs/activation/*")
+    (project / ".checkpoints").mkdir(exist_ok=True)
+    forget(project, STAGES["train"][1])
+    ran = in_own_mounts(project, "-o size=20m tmpfs .checkpoints", TRAIN)
+    assert ran.returncode == 1
+    assert re.search(r"\.pt cannot be written: No space left on device", ran.stderr)
+    assert "Traceback" not in ran.stderr
+    assert digests(project, *STAGES["train"][1]) == {}
+    assert call(project, "python", *TRAIN.split()).returncode == 0
+    assert digests(project, "metrics/runs/activation/*") == expected
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("options", ["ro", "nr_inodes=1"])  # read-only; without room for a file
+def test_a_place_that_takes_no_file_is_said(project: Path, stage: str, options: str) -> None:
+    command, outputs, _ = STAGES[stage]
+    place = project / outputs[0] if stage == "report" else (project / outputs[0]).parent
+    if stage == "prepare":
+        place = project / "data"
+        command = command.replace("data/sample", f"{ROOT}/data/sample")
+    if stage == "report":  # its place is the project itself
+        command = command.replace("REPORT.md", "plots/REPORT.md")
+        place = project / "plots"
+    ran = in_own_mounts(project, f"-o {options} tmpfs {place}", command)
+    assert ran.returncode == 1
+    assert re.search(r"cannot be (written|read)", ran.stderr), ran.stderr
+    assert "Traceback" not in ran.stderr and ran.stderr.count("\n") == 1
