@@ -291,9 +291,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Its address; it waits half a second, not half a minute."""
+    """Its address; it waits a fifth of a second, not half a minute."""
     Handler.files = {f"{name}.gz": gzip.compress(c, mtime=0) for name, c in tiny.items()}
-    monkeypatch.setattr(module, "TIMEOUT", 0.4)
+    monkeypatch.setattr(module, "TIMEOUT", 0.2)
     monkeypatch.setattr(module, "LARGEST_ARCHIVE", 2**20)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
         httpd.over = threading.Event()  # type: ignore[attr-defined]

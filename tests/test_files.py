@@ -67,7 +67,7 @@ import sys
 from pathlib import Path
 from alexnet_lab.files import replace
 from tests.test_files import folder_of
-for _ in range(100):
+for _ in range(50):
     replace(Path(sys.argv[1]), lambda new: folder_of(int(sys.argv[2]), new))
 """
 

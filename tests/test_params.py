@@ -189,7 +189,7 @@ def valid_or_one_sentence(path: Path) -> bool:
     return True
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutated())
 def test_any_mutation_is_a_study_or_one_sentence(study: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -198,7 +198,7 @@ def test_any_mutation_is_a_study_or_one_sentence(study: dict[str, Any]) -> None:
         valid_or_one_sentence(path)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_any_broken_text_is_a_study_or_one_sentence(data: st.DataObject) -> None:
     content = (ROOT / "params.yaml").read_bytes()

@@ -46,8 +46,8 @@ def test_fifty_steps_give_the_losses_of_the_reference(
     its float64 after 50 steps. So float64 shows that the loops are one, float32 how near.
     """
     make_deterministic(2)
-    data = first(50 * 16, mnist if exercise == "activation" else cifar10)
-    recipe = study.recipe(exercise, variant).model_copy(update={"batch_size": 16, "lr": lr})
+    data = first(50 * 8, mnist if exercise == "activation" else cifar10)
+    recipe = study.recipe(exercise, variant).model_copy(update={"batch_size": 8, "lr": lr})
     network = build(recipe.model, data.image_shape, 10, seed=1)
     classifier = Classifier(network, recipe.normalize, "fp32").to(dtype)
     optimizer = training.make_optimizer(recipe.optimizer, classifier, recipe.lr)
@@ -55,12 +55,12 @@ def test_fifty_steps_give_the_losses_of_the_reference(
     plain = reference.plain_network(recipe, data.image_shape, seed=1)
     plain = plain.to(dtype, memory_format=layout).train()
     plain_optimizer = reference.make_optimizer(recipe.optimizer, plain, recipe.lr)
-    order = torch.randperm(50 * 16, generator=stream(1, "order"))
+    order = torch.randperm(50 * 8, generator=stream(1, "order"))
     augmentation = stream(1, "augment")
     torch.manual_seed(stream_seed(1, "dropout"))
     scale = transforms.Normalize(recipe.normalize.mean, recipe.normalize.std)
     expected = []
-    for batch in order.split(16):
+    for batch in order.split(8):
         images = augment(data.train_images[batch], recipe.augment, augmentation)
         scaled = scale(images.to(dtype) / 255).contiguous(memory_format=layout)
         labels = data.train_labels[batch]
