@@ -271,14 +271,14 @@ def test_divergence_is_a_result(tmp_path: Path) -> None:
     figure = training_figure(curves, timing, ALL_PANELS)
     labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     labels += [t.get_text() for a in figure.axes if a.get_legend() for t in a.get_legend().texts]
-    assert "lost: diverged from epoch 2 (1 of 2 seeds)" in labels and "fine" in labels
+    assert "lost: diverged at epoch 2 (1 of 2)" in labels and "fine" in labels
     for axis in figure.axes:
         if "loss" in axis.get_title().lower():
             assert axis.get_ylim()[1] < 10, axis.get_title()
     figure.savefig(tmp_path / "x.png")
     place = timing.assign(hardware="here", precision="fp32")
     answer = training_section("schedules", "?", written, place).answer
-    assert "**lost** diverged from epoch 2 (1 of 2 seeds)" in answer
+    assert "Diverged: **lost** from epoch 2 (1 of 2 seeds)." in answer
 
 
 def test_an_exercise_that_diverged_altogether_is_drawn(tmp_path: Path) -> None:
@@ -288,6 +288,9 @@ def test_an_exercise_that_diverged_altogether_is_drawn(tmp_path: Path) -> None:
     figure.savefig(tmp_path / "x.png")
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["every run diverged"]
+    summary, place = summarize(curves, ALL_PANELS), timing.assign(hardware="here", precision="fp32")
+    answer = training_section("schedules", "?", summary, place).answer
+    assert answer == "Every run diverged: **lost** from epoch 1 (1 of 1 seeds)."
 
 
 def test_without_a_gpu_nothing_is_said_of_it(

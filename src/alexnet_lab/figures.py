@@ -82,7 +82,7 @@ def _labelled(colour: Colours, diverged: "pd.Series[float]") -> Colours:
         runs = diverged[diverged.index.get_level_values("variant") == variant]
         said = ""
         if runs.notna().any():
-            said = f": diverged from epoch {runs.min():g} ({runs.count()} of {len(runs)} seeds)"
+            said = f": diverged at epoch {runs.min():g} ({runs.count()} of {len(runs)})"
         labels[f"{variant}{said}"] = c
     return labels
 
@@ -102,7 +102,7 @@ def _legend(figure: Figure, axes: list[Axes], colour: Colours, note: str) -> Non
         figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
     else:
         axes[-1].set_axis_off()
-        axes[-1].legend(handles=handles, loc="center", frameon=False, fontsize=12)
+        axes[-1].legend(handles=handles, loc="center", frameon=False, fontsize=11)
 
 
 def _curve(
@@ -118,7 +118,8 @@ def _curve(
         axis.plot(by_seed.mean(axis=1), lw=width, marker=marker, markersize=4, **look)
     if curves[column].isna().all():
         axis.text(0.5, 0.5, "every run diverged", ha="center", transform=axis.transAxes)
-        axis.set_yticks([])
+        axis.set(xticks=[], yticks=[])
+        return
     axis.set_xlabel("epoch")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 

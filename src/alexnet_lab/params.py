@@ -66,7 +66,7 @@ class Strict(BaseModel):
         unknown = sorted(map(str, set(data) - set(cls.model_fields))) if _is_map(data) else []
         if unknown and not cls.model_config.get("extra"):
             known = ", ".join(cls.model_fields)
-            raise ValueError(f"has the unknown key '{unknown[0]}'; allowed here: {known}")
+            raise ValueError(f"has the unknown key {unknown[0]!r}; allowed here: {known}")
         return data
 
 
@@ -366,7 +366,7 @@ def parse(raw: Any, name: str = "params.yaml") -> Study:
     try:
         return Study.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{name}: {_sentence(error, raw)}") from error
+        raise UserError(f"{name}: {' '.join(_sentence(error, raw).split())}") from error
 
 
 def merge(base: Any, diff: Any) -> Any:

@@ -71,22 +71,22 @@ def training_section(name: str, question: str, summary: Summary, timing: pd.Data
 
 
 def training_answer(summary: Summary) -> str:
-    """Best and worst final accuracy, with the spread over seeds that stands beside them."""
-    finite = {k: v for k, v in summary.items() if v["final_accuracy"] is not None}
-    if not finite:
-        return "No variant ended with a defined accuracy."
-    ranked = sorted(finite, key=lambda name: finite[name]["final_accuracy"] or 0.0, reverse=True)
-    best, worst = (f"**{name}**, {_accuracy(finite[name])} %" for name in (ranked[0], ranked[-1]))
-    runs = next(iter(finite.values()))["seeds"]
+    """Best and worst final accuracy, with the spread over seeds, and what diverged."""
+    diverged = [
+        f"**{name}** from epoch {row['diverged_from_epoch']:g} "
+        f"({row['seeds_diverged']:g} of {row['seeds']:g} seeds)"
+        for name, row in summary.items()
+        if "seeds_diverged" in row
+    ]
+    learnt = {k: row for k, row in summary.items() if row.get("seeds_diverged") != row["seeds"]}
+    if not learnt:
+        return f"Every run diverged: {', '.join(diverged)}."
+    ranked = sorted(learnt, key=lambda name: learnt[name]["final_accuracy"] or 0.0, reverse=True)
+    best, worst = (f"**{name}**, {_accuracy(learnt[name])} %" for name in (ranked[0], ranked[-1]))
+    runs = next(iter(learnt.values()))["seeds"]
     doubt = "one run each: no uncertainty" if runs == 1 else f"mean ± s.d. of {runs:g} seeds"
     said = f"Highest final test accuracy: {best}; lowest: {worst} ({doubt})."
-    for name, row in summary.items():
-        if "seeds_diverged" in row:
-            said += (
-                f" **{name}** diverged from epoch {row['diverged_from_epoch']:g} "
-                f"({row['seeds_diverged']:g} of {row['seeds']:g} seeds)."
-            )
-    return said
+    return f"{said} Diverged: {', '.join(diverged)}." if diverged else said
 
 
 def _accuracy(row: Mapping[str, float | None]) -> str:
