@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from alexnet_lab import benchmark
+from alexnet_lab import benchmark, params
 from alexnet_lab.analysis import (
     divergences,
     epochs_to_threshold,
@@ -41,7 +41,7 @@ from alexnet_lab.report import (
     training_section,
 )
 
-ALL_PANELS = Compare(panels=tuple(PANELS), threshold=70, gap_epochs=2)
+ALL_PANELS = Compare(baseline="slow", panels=tuple(PANELS), threshold=70, gap_epochs=2)
 
 
 def run(variant: str, seed: int, accuracies: list[float]) -> pd.DataFrame:
@@ -93,11 +93,11 @@ def test_the_summary_is_means_over_seeds_and_null_where_undefined(curves: pd.Dat
     summary = summarize(curves, ALL_PANELS)
     assert list(summary) == ["slow", "fast"]
     assert summary["fast"]["final_accuracy"] == 81
-    assert summary["fast"]["final_accuracy_std"] == 1.41  # of 80 and 82, n - 1
+    assert summary["fast"]["final_accuracy_ci95"] == 12.71  # t(0.975, 1) = 12.706, s.e. = 1
     assert summary["fast"]["epochs_to_70"] == 1.5
     assert summary["slow"]["epochs_to_70"] is None
     assert summary["slow"]["seeds_reaching_70"] == 1
-    assert summarize(curves[curves["seed"] == 0], ALL_PANELS)["fast"]["final_accuracy_std"] is None
+    assert summarize(curves[curves["seed"] == 0], ALL_PANELS)["fast"]["final_accuracy_ci95"] is None
 
 
 def test_a_diverged_run_makes_nulls_not_numbers(curves: pd.DataFrame, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_variant_has_one_colour_in_every_panel(
 def test_the_figure_says_where_a_threshold_was_not_reached(
     curves: pd.DataFrame, timing: pd.DataFrame
 ) -> None:
-    compare = Compare(panels=("epochs_to_threshold",), threshold=81)
+    compare = Compare(baseline="slow", panels=("epochs_to_threshold",), threshold=81)
     figure = training_figure(curves[curves["seed"] == 0], timing, compare)
     assert [text.get_text() for text in figure.axes[0].texts] == ["not reached"] * 2
     both = training_figure(curves, timing, compare)
@@ -180,7 +180,7 @@ def test_a_speed_up_needs_both_devices() -> None:
     assert "GPU over CPU 20.0× at batch 32" in benchmark_answer(both)
     texts = [text.get_text() for axis in benchmark_figure(absent).axes for text in axis.texts]
     assert texts == ["GPU not measured", "gpu 32: no such device here"]
-    assert "no such device here" in set(benchmark_section("", absent).table["img/s, median"])
+    assert "no such device here" in set(benchmark_section("", absent).tables[0]["img/s, median"])
 
 
 @pytest.fixture
@@ -277,7 +277,8 @@ def test_divergence_is_a_result(tmp_path: Path) -> None:
             assert axis.get_ylim()[1] < 10, axis.get_title()
     figure.savefig(tmp_path / "x.png")
     place = timing.assign(hardware="here", precision="fp32")
-    answer = training_section("schedules", "?", written, place).answer
+    compare = ALL_PANELS.model_copy(update={"baseline": "fine"})
+    answer = training_section("schedules", "?", compare, curves, place).answer
     assert "Diverged: **lost** from epoch 2 (1 of 2 seeds)." in answer
 
 
@@ -288,8 +289,9 @@ def test_an_exercise_that_diverged_altogether_is_drawn(tmp_path: Path) -> None:
     figure.savefig(tmp_path / "x.png")
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["every run diverged"]
-    summary, place = summarize(curves, ALL_PANELS), timing.assign(hardware="here", precision="fp32")
-    answer = training_section("schedules", "?", summary, place).answer
+    place = timing.assign(hardware="here", precision="fp32")
+    compare = ALL_PANELS.model_copy(update={"baseline": "lost"})
+    answer = training_section("schedules", "?", compare, curves, place).answer
     assert answer == "Every run diverged: **lost** from epoch 1 (1 of 1 seeds)."
 
 
@@ -310,11 +312,10 @@ def test_the_networks_facts_are_those_of_alexnet(study: Study) -> None:
 def test_the_report_says_what_a_reader_must_know(
     curves: pd.DataFrame, timing: pd.DataFrame
 ) -> None:
-    summary = summarize(curves, ALL_PANELS)
-    section = training_section("demo", "Why?", summary, timing)
+    section = training_section("demo", "Why?", ALL_PANELS, curves, timing)
     page = report([section], remarks("sample", {"lr": 0.05}), (0, 1))
     assert page.index("sample in git") < page.index("lr = 0.05") < page.index("Why?")
-    assert "**fast**, 81.00 ± 1.41 %" in page and "plots/demo.png" in page
+    assert "**fast**, 81.00 ± 12.71 %" in page and "plots/demo.png" in page
     assert "| slow" in page and "a CPU" in page
     assert report([section], remarks("official", {}), (0, 1)).count(">") == 0
 
@@ -331,10 +332,14 @@ def test_the_readmes_tables_are_what_was_measured() -> None:
     """Each row of the README's tables, rebuilt from the committed metrics."""
     root = Path(__file__).parent.parent
     readme = (root / "README.md").read_text()
-    summary = json.loads((root / "metrics/activation.json").read_text())
-    timing = read_runs(root / "metrics/timing/activation", summary)
+    exercise = params.load(root / "params.yaml").exercise("activation")
+    folders = (root / "metrics/runs/activation", root / "metrics/timing/activation")
+    runs = (read_runs(folder, exercise.variants) for folder in folders)
     steps = read_runs(root / "metrics/timing/benchmark", ("cpu", "gpu"))
-    sections = [training_section("activation", "", summary, timing), benchmark_section("", steps)]
+    sections = [
+        training_section("activation", "", exercise.compare, *runs),
+        benchmark_section("", steps),
+    ]
     page = report(sections, [], (0, 1, 2))
     rows = [line for line in page.splitlines() if line.startswith("|")]
     assert len(rows) > 10

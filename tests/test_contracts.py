@@ -175,7 +175,7 @@ def is_under(path: tuple[Any, ...], key: str) -> bool:
     return path[: key.count(".") + 1] == tuple(key.split("."))
 
 
-NAMES = {"kind", "op", "panels"}  # another word there is another structure
+NAMES = {"kind", "op", "panels", "baseline"}  # another word there is another structure
 
 
 @by_name

@@ -77,7 +77,12 @@ def test_a_top_level_number_overrides_every_exercise(raw: dict[str, Any], value:
         ("augmentation.variants.basic.augment.0.p", 2, ["augment[0].p", "less than or equal to 1"]),
         ("augmentation.variants.basic.augment.0.op", "zoom", ["augment[0].op", "'flip'", "zoom"]),
         ("augmentation.compare.panels", ["gaps"], ["panels[0]", "'gap'"]),
-        ("augmentation.compare", {"panels": ["gap"]}, ["augmentation.compare", "gap_epochs"]),
+        (
+            "augmentation.compare",
+            {"baseline": "none", "panels": ["gap"]},
+            ["augmentation.compare", "gap_epochs"],
+        ),
+        ("augmentation.compare.baseline", "nine", ["augmentation", "'nine'", "compare.baseline"]),
         ("activation.variants.tanh.model.activation", "gelu", ["tanh.model.activation", "'relu'"]),
         ("activation.train.model.hidden", [0], ["activation.train.model.hidden[0]", "not 0"]),
         ("batchnorm.train.model.dropout", 1, ["dropout", "less than 1"]),

@@ -78,6 +78,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     for exercise, variant in KEPT_VARIANTS.items():
         raw[exercise]["variants"] = {variant: raw[exercise]["variants"][variant]}
+        raw[exercise]["compare"]["baseline"] = variant
     folder = make_project(tmp_path_factory.mktemp("survival") / "project", raw)
     path = folder / "params.yaml"
     study = yaml.safe_load(path.read_text()) | {"epochs": EPOCHS, "seeds": [0, 1], "threads": 1}
@@ -327,7 +328,7 @@ STAGES = {  # command, outputs, a file-size limit in KiB that stops it, 0: none 
         20,
     ),
     "report": (
-        "stages/report.py --metrics metrics --timing metrics/timing --out REPORT.md",
+        "stages/report.py --runs metrics/runs --timing metrics/timing --out REPORT.md",
         ("REPORT.md",),
         1,
     ),

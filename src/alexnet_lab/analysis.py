@@ -1,7 +1,6 @@
 """What do the runs say? DataFrames in, numbers out; nothing is read or saved here.
 
-Curves have a row per (variant, seed, epoch); spread is the sample standard deviation
-over seeds, undefined for one seed.
+Curves have a row per (variant, seed, epoch).
 """
 
 import math
@@ -11,40 +10,65 @@ from typing import Any
 import pandas as pd
 
 from alexnet_lab.params import Compare
+from alexnet_lab.statistics import Comparison, compare_all, estimate
 
 Summary = dict[str, dict[str, float | None]]  # variant -> name -> number
 GUESSING = math.log(10)  # nats: the loss of equal odds for each of ten classes
 CHANCE = 0.999 * GUESSING  # and no better; MNIST's classes are not quite equally frequent
+CI = "_ci95"
 DIGITS = {"accuracy": 2, "loss": 4, "gradient": 4, "gap": 4, "epochs": 1}
 
 
+def quantities(curves: pd.DataFrame, compare: Compare) -> "dict[str, pd.Series[float]]":
+    """What an exercise's variants are compared in, each by (variant, seed)."""
+    final = at_last_epoch(curves).set_index(["variant", "seed"])
+    found = {"final_accuracy": final["test_accuracy"]}
+    if "gradient_norm" in compare.panels:
+        found["gradient_norm"] = final["gradient_norm"]
+    if compare.threshold is not None:
+        found[f"epochs_to_{compare.threshold:g}"] = epochs_to_threshold(curves, compare.threshold)
+    if compare.gap_epochs is not None:
+        gaps = generalisation_gaps(curves, compare.gap_epochs)
+        found |= {str(name): gaps[name] for name in gaps}
+    return found
+
+
+def more_is_better(quantity: str) -> bool | None:
+    """None where it is neither."""
+    if quantity == "gradient_norm":
+        return None
+    return quantity == "final_accuracy"
+
+
+def compared(curves: pd.DataFrame, compare: Compare) -> list[Comparison]:
+    """Every variant with the exercise's baseline, paired by seed, corrected together."""
+    some = {
+        (name, better): values
+        for name, values in quantities(curves, compare).items()
+        if (better := more_is_better(name)) is not None
+    }
+    return compare_all(some, compare.baseline)
+
+
 def summarize(curves: pd.DataFrame, compare: Compare) -> Summary:
-    """The few numbers per variant that `dvc metrics diff` shows, means over seeds."""
+    """The few numbers per variant that `dvc metrics diff` shows.
+
+    Means over seeds; ``_ci95`` is half the width of the 95 % interval, undefined for one seed.
+    """
     groups = curves.groupby("variant", sort=False)
     return {str(variant): _summarize_variant(runs, compare) for variant, runs in groups}
 
 
 def _summarize_variant(runs: pd.DataFrame, compare: Compare) -> dict[str, float | None]:
     final = at_last_epoch(runs)
-    accuracy = final["test_accuracy"]
-    summary: dict[str, float] = {
-        "seeds": len(final),
-        "final_accuracy": accuracy.mean(),
-        "final_accuracy_std": accuracy.std(),
-        "final_train_loss": final["train_loss"].mean(skipna=False),
-        "final_test_loss": final["test_loss"].mean(skipna=False),
-    }
-    if "gradient_norm" in compare.panels:
-        summary["gradient_norm"] = final["gradient_norm"].mean(skipna=False)
-    if compare.threshold is not None:
-        reached = epochs_to_threshold(runs, compare.threshold)
-        level = f"{compare.threshold:g}"
-        summary[f"epochs_to_{level}"] = reached.mean(skipna=False)
-        summary[f"seeds_reaching_{level}"] = int(reached.notna().sum())
-    if compare.gap_epochs is not None:
-        gaps = generalisation_gaps(runs, compare.gap_epochs)
-        for name in gaps:
-            summary[str(name)] = gaps[name].mean(skipna=False)
+    summary: dict[str, float] = {"seeds": len(final)}
+    for name, values in quantities(runs, compare).items():
+        found = estimate(values)
+        summary |= {name: found.mean, f"{name}{CI}": found.half}
+        if name.startswith("epochs_to_"):
+            summary[name.replace("epochs_to", "seeds_reaching")] = int(values.notna().sum())
+    for loss in ("train_loss", "test_loss"):
+        summary[f"final_{loss}"] = final[loss].mean(skipna=False)
     diverged = divergences(runs).dropna()
     if len(diverged):
         summary["seeds_diverged"] = len(diverged)
@@ -151,10 +175,19 @@ def summarize_benchmark(runs: pd.DataFrame) -> Summary:
 
 
 def summary_frame(summary: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """A row a variant, for tables; nothing where undefined."""
-    frame = pd.DataFrame.from_dict({k: dict(v) for k, v in summary.items()}, orient="index")
+    """A row a variant, for tables: means with their intervals; nothing where undefined."""
+    rows = {variant: _with_intervals(row) for variant, row in summary.items()}
+    frame = pd.DataFrame.from_dict(rows, orient="index")
     frame.index.name = "variant"
     return frame.astype(object).where(frame.notna(), None)
+
+
+def _with_intervals(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value if row.get(f"{name}{CI}") is None else f"{value} ± {row[f'{name}{CI}']}"
+        for name, value in row.items()
+        if not name.endswith(CI)
+    }
 
 
 def _rounded(name: str, value: float) -> float | None:
@@ -162,5 +195,9 @@ def _rounded(name: str, value: float) -> float | None:
         return None
     if isinstance(value, int):
         return value
-    digits = next((d for word, d in DIGITS.items() if word in name), 4)
-    return round(float(value), digits)
+    return round(float(value), digits_of(name))
+
+
+def digits_of(name: str) -> int:
+    """Decimals that a quantity is shown with."""
+    return next((digits for word, digits in DIGITS.items() if word in name), 4)

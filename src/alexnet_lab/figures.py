@@ -2,11 +2,12 @@
 
 A variant has the same colour in every panel, by its place in params.yaml (Okabe and
 Ito's palette, readable with colour-blind eyes). A thin line or a dot is one seed; the
-thick line or the bar is the mean over seeds. A run that diverged ends there, but for its
-accuracy, and the legend says so.
+thick line or the bar is the mean over seeds, the line through it its 95 % interval. A run
+that diverged ends there, but for its accuracy, and the legend says so.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import matplotlib as mpl
@@ -26,6 +27,7 @@ from alexnet_lab.analysis import (
     throughput,
 )
 from alexnet_lab.params import Compare
+from alexnet_lab.statistics import estimate
 
 mpl.use("Agg")
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#000000")
@@ -62,7 +64,7 @@ def training_figure(curves: pd.DataFrame, timing: pd.DataFrame, compare: Compare
         for name, axis in zip(compare.panels, axes, strict=False):
             PANELS[name](axis, curves, timing, colour, compare)
         seeds = curves["seed"].nunique()
-        note = "one run each" if seeds == 1 else f"{seeds} seeds: thin lines, dots"
+        note = "one run each" if seeds == 1 else f"{seeds} seeds: thin lines, dots; 95 % intervals"
         _legend(figure, axes, _labelled(colour, diverged), note)
     return figure
 
@@ -234,7 +236,7 @@ def _dots(
     offset: float = 0.0,
     marker: str = "o",
 ) -> None:
-    """A row a variant: a dot a seed, a bar at the mean, the mean in figures."""
+    """A row a variant: a dot a seed, a bar at the mean, its 95 % interval, its figure."""
     for row, variant in enumerate(colour):
         all_seeds = values[values.index.get_level_values("variant") == variant]
         some = all_seeds.dropna()
@@ -244,8 +246,11 @@ def _dots(
             text += f" ({len(some)} of {len(all_seeds)} seeds)"
         axis.plot(some, [place] * len(some), marker, color=colour[variant], alpha=0.6, ms=6)
         x = 0.0 if some.empty else some.mean()
+        found = estimate(all_seeds)
         if len(some) > 1:
             axis.plot([x, x], [place - 0.14, place + 0.14], color=colour[variant], lw=2.5)
+        if isfinite(found.half):
+            axis.hlines(place, found.low, found.high, color=colour[variant], lw=1.2)
         shift = (4, 0) if some.empty else (0, 10 if offset == 0 else 6)
         align = "left" if some.empty else "center"
         axis.annotate(

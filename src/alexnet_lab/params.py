@@ -237,6 +237,7 @@ Panel = Literal[
 class Compare(Strict):
     """What the comparison of an exercise's variants shows; None leaves it out."""
 
+    baseline: str  # the variant that the others are compared with
     panels: Annotated[tuple[Panel, ...], Field(min_length=1)]
     threshold: Annotated[Number, Field(gt=0, lt=100)] | None = None
     gap_epochs: Count | None = None
@@ -269,6 +270,12 @@ class Exercise(Strict):
             name: merge(base.model_dump(), {} if diff is None else diff)
             for name, diff in variants.items()
         }
+
+    @model_validator(mode="after")
+    def _has_baseline(self) -> Self:
+        if self.compare.baseline not in self.variants:
+            raise ValueError(f"has no variant '{self.compare.baseline}', its compare.baseline")
+        return self
 
 
 class Target(Strict):

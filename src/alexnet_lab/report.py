@@ -2,12 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isnan
 
 import pandas as pd
 
-from alexnet_lab.analysis import Summary, not_measured, speed_up, summary_frame, throughput
+from alexnet_lab.analysis import (
+    CI,
+    Summary,
+    compared,
+    digits_of,
+    not_measured,
+    speed_up,
+    summarize,
+    summary_frame,
+    throughput,
+)
+from alexnet_lab.params import Compare
+from alexnet_lab.statistics import MANY, NEEDS, OPEN, Comparison
 
 HEADINGS = {
+    "final_accuracy": "accuracy (%)",
     "final_train_loss": "train loss",
     "final_test_loss": "test loss",
     "gap_clean": "gap, clean",
@@ -16,12 +30,12 @@ HEADINGS = {
 
 @dataclass(frozen=True)
 class Section:
-    """One exercise's part: its title, question, answer in a sentence, and table."""
+    """One exercise's part: its title, question, answer in a sentence, and tables."""
 
     name: str
     question: str
     answer: str
-    table: pd.DataFrame
+    tables: tuple[pd.DataFrame, ...]
     measured_on: str
 
 
@@ -51,7 +65,7 @@ def _section(section: Section) -> str:
             section.question,
             section.answer,
             f"![{section.name}: {section.question}](plots/{section.name}.png)",
-            _markdown(section.table),
+            *map(_markdown, section.tables),
             f"Figure: `plots/{section.name}.png`. Measured on {section.measured_on}.",
         ]
     )
@@ -61,17 +75,23 @@ def _markdown(table: pd.DataFrame) -> str:
     return table.to_markdown(missingval="–", disable_numparse=True)
 
 
-def training_section(name: str, question: str, summary: Summary, timing: pd.DataFrame) -> Section:
-    """From metrics/<exercise>.json and the timing of its runs."""
-    table = summary_frame(summary).drop(columns=["seeds", "final_accuracy", "final_accuracy_std"])
-    table.insert(0, "accuracy (%)", [_accuracy(row) for row in summary.values()])
+def training_section(
+    name: str, question: str, compare: Compare, curves: pd.DataFrame, timing: pd.DataFrame
+) -> Section:
+    """Of a training exercise, from its runs."""
+    summary, found = summarize(curves, compare), compared(curves, compare)
+    table = summary_frame(summary).drop(columns=["seeds"])
     table["s/epoch"] = timing.groupby("variant", sort=False)["seconds"].mean().round(2)
     where = f"{_listed(timing['hardware'])} in {_listed(timing['precision'])}"
-    return Section(name, question, training_answer(summary), _headed(table), where)
+    answer = training_answer(summary, found, compare.baseline)
+    tables = [_headed(table)]
+    if found:
+        tables.append(comparison_table(found, compare.baseline))
+    return Section(name, question, answer, tuple(tables), where)
 
 
-def training_answer(summary: Summary) -> str:
-    """Best and worst final accuracy, with the spread over seeds, and what diverged."""
+def training_answer(summary: Summary, found: list[Comparison], baseline: str) -> str:
+    """Best and worst final accuracy, how sure that is, and what diverged."""
     diverged = [
         f"**{name}** from epoch {row['diverged_from_epoch']:g} "
         f"({row['seeds_diverged']:g} of {row['seeds']:g} seeds)"
@@ -83,18 +103,60 @@ def training_answer(summary: Summary) -> str:
         return f"Every run diverged: {', '.join(diverged)}."
     ranked = sorted(learnt, key=lambda name: learnt[name]["final_accuracy"] or 0.0, reverse=True)
     best, worst = (f"**{name}**, {_accuracy(learnt[name])} %" for name in (ranked[0], ranked[-1]))
-    runs = next(iter(learnt.values()))["seeds"]
-    doubt = "one run each: no uncertainty" if runs == 1 else f"mean ± s.d. of {runs:g} seeds"
-    said = f"Highest final test accuracy: {best}; lowest: {worst} ({doubt})."
-    return f"{said} Diverged: {', '.join(diverged)}." if diverged else said
+    runs = next(iter(learnt.values()))["seeds"] or 0
+    said = [f"Highest final test accuracy: {best}; lowest: {worst}."]
+    if runs < NEEDS:
+        said.append("One run each: no uncertainty, so no verdict.")
+    else:
+        said.append(f"(Means of {runs:g} seeds with their 95 % intervals.)")
+        verdicts = [_verdict(one) for one in found if one.quantity == "final_accuracy"]
+        said.append(f"Against **{baseline}**, paired by seed: {'; '.join(verdicts)}.")
+    if diverged:
+        said.append(f"Diverged: {', '.join(diverged)}.")
+    return " ".join(said)
 
 
 def _accuracy(row: Mapping[str, float | None]) -> str:
-    """The mean, and where there are several seeds their standard deviation."""
-    mean, spread = row["final_accuracy"], row["final_accuracy_std"]
+    """The mean, and where there are several seeds half the width of its interval."""
+    mean, half = row["final_accuracy"], row[f"final_accuracy{CI}"]
     if mean is None:
         return "–"
-    return f"{mean:.2f}" if spread is None else f"{mean:.2f} ± {spread:.2f}"
+    return f"{mean:.2f}" if half is None else f"{mean:.2f} ± {half:.2f}"
+
+
+def _verdict(one: Comparison) -> str:
+    """Such as "**tanh** not distinguishable (-0.06 ± 1.10 points, 250 seeds might tell)"."""
+    said = f"{_difference(one)} points"
+    if one.verdict == OPEN:
+        said += f", {_seeds(one)} seeds might tell"
+    return f"**{one.variant}** {one.verdict} ({said})"
+
+
+def _difference(one: Comparison) -> str:
+    digits = digits_of(one.quantity)
+    return f"{one.difference.mean:+.{digits}f} ± {one.difference.half:.{digits}f}"
+
+
+def _seeds(one: Comparison) -> str:
+    return f"over {MANY}" if one.seeds_needed is None else str(one.seeds_needed)
+
+
+def comparison_table(found: list[Comparison], baseline: str) -> pd.DataFrame:
+    """A row a variant and quantity: the paired difference, its corrected p, the verdict."""
+    rows = [
+        {
+            "variant": one.variant,
+            "in": _heading(one.quantity),
+            f"difference from {baseline}": None if isnan(one.p) else _difference(one),
+            "p (Holm)": None if isnan(one.p) else f"{one.p:.3f}",
+            "verdict": "undefined" if isnan(one.p) else one.verdict,
+            "seeds that might tell": _seeds(one)
+            if one.verdict == OPEN and one.p == one.p
+            else None,
+        }
+        for one in found
+    ]
+    return pd.DataFrame(rows).set_index("variant")
 
 
 def benchmark_section(question: str, timing: pd.DataFrame) -> Section:
@@ -125,7 +187,7 @@ def benchmark_section(question: str, timing: pd.DataFrame) -> Section:
     table = pd.concat([measured, absent], ignore_index=True).set_index("device")
     table = table.astype(object).where(table.notna(), None)
     where = f"{_listed(timing['hardware'])} in fp32"
-    return Section("benchmark", question, benchmark_answer(timing), table, where)
+    return Section("benchmark", question, benchmark_answer(timing), (table,), where)
 
 
 def benchmark_answer(timing: pd.DataFrame) -> str:
@@ -144,7 +206,11 @@ def benchmark_answer(timing: pd.DataFrame) -> str:
 
 
 def _headed(table: pd.DataFrame) -> pd.DataFrame:
-    return table.rename(columns=lambda name: HEADINGS.get(name, str(name).replace("_", " ")))
+    return table.rename(columns=_heading)
+
+
+def _heading(name: str) -> str:
+    return HEADINGS.get(name, name.replace("_", " "))
 
 
 def _listed(values: pd.Series) -> str:
