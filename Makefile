@@ -48,9 +48,10 @@ bench: setup ## our engine against the usual way, side by side: metrics/speed.js
 	dvc repro --quiet prepare
 	$(BIN)/python -m benchmarks.speed --out metrics/speed.json
 
-review: setup ## Markdown: parameters and metrics against BASE (origin/main)
+review: setup ## Markdown: parameters, metrics and verdicts against BASE (origin/main)
 	@echo "### Parameters" && echo && dvc params diff --md $(BASE)
 	@echo && echo "### Metrics" && echo && dvc metrics diff --md $(BASE)
+	@echo && echo "### Verdicts" && echo && $(BIN)/python -m alexnet_lab.review $(BASE)
 
 clean: ## remove environment, demo and checkpoints; results and data stay
 	rm -rf .venv demo .checkpoints .mypy_cache .pytest_cache .ruff_cache

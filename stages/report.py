@@ -1,10 +1,11 @@
-"""Write REPORT.md from the runs and the timing of all exercises."""
+"""Write REPORT.md, and the ledger of the original's claims, from the runs of all exercises."""
 
 import argparse
 from pathlib import Path
 
 from alexnet_lab import console, params
-from alexnet_lab.files import read_runs, replace
+from alexnet_lab.claims import check_all
+from alexnet_lab.files import read_runs, replace, write_json
 from alexnet_lab.report import benchmark_section, remarks, report, training_section
 
 
@@ -12,19 +13,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--timing", type=Path, required=True)
+    parser.add_argument("--claims", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
     study = params.load()
     asked = study.benchmark
     steps = read_runs(args.timing / "benchmark", asked.variants)
-    sections = [benchmark_section(asked.question, steps)]
-    for name, exercise in study.exercises.items():
+    sections = [benchmark_section(asked.question, asked.claims, steps)]
+    for name, one in study.exercises.items():
         folders = (args.runs / name, args.timing / name)
-        curves, timing = (read_runs(folder, exercise.variants) for folder in folders)
-        found = training_section(name, exercise.question, exercise.compare, curves, timing)
-        sections.append(found)
-    page = report(sections, remarks(study.data.source, study.overridden), study.seeds)
+        runs = (read_runs(folder, one.variants) for folder in folders)
+        sections.append(training_section(name, one.question, one.compare, one.claims, *runs))
+    takeaways = check_all("takeaways", study.takeaways, {})
+    ledgers = [*(section.ledger for section in sections), takeaways]
+    write_json({key: f.row() for ledger in ledgers for key, f in ledger.items()}, args.claims)
+    notes = remarks(study.data.source, study.overridden)
+    page = report(sections, takeaways, notes, study.seeds)
     replace(args.out, lambda new: new.write_text(page))
 
 

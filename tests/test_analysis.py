@@ -180,7 +180,9 @@ def test_a_speed_up_needs_both_devices() -> None:
     assert "GPU over CPU 20.0× at batch 32" in benchmark_answer(both)
     texts = [text.get_text() for axis in benchmark_figure(absent).axes for text in axis.texts]
     assert texts == ["GPU not measured", "gpu 32: no such device here"]
-    assert "no such device here" in set(benchmark_section("", absent).tables[0]["img/s, median"])
+    assert "no such device here" in set(
+        benchmark_section("", {}, absent).tables[0]["img/s, median"]
+    )
 
 
 @pytest.fixture
@@ -278,7 +280,7 @@ def test_divergence_is_a_result(tmp_path: Path) -> None:
     figure.savefig(tmp_path / "x.png")
     place = timing.assign(hardware="here", precision="fp32")
     compare = ALL_PANELS.model_copy(update={"baseline": "fine"})
-    answer = training_section("schedules", "?", compare, curves, place).answer
+    answer = training_section("schedules", "?", compare, {}, curves, place).answer
     assert "Diverged: **lost** from epoch 2 (1 of 2 seeds)." in answer
 
 
@@ -291,7 +293,7 @@ def test_an_exercise_that_diverged_altogether_is_drawn(tmp_path: Path) -> None:
     assert texts == ["every run diverged"]
     place = timing.assign(hardware="here", precision="fp32")
     compare = ALL_PANELS.model_copy(update={"baseline": "lost"})
-    answer = training_section("schedules", "?", compare, curves, place).answer
+    answer = training_section("schedules", "?", compare, {}, curves, place).answer
     assert answer == "Every run diverged: **lost** from epoch 1 (1 of 1 seeds)."
 
 
@@ -312,12 +314,12 @@ def test_the_networks_facts_are_those_of_alexnet(study: Study) -> None:
 def test_the_report_says_what_a_reader_must_know(
     curves: pd.DataFrame, timing: pd.DataFrame
 ) -> None:
-    section = training_section("demo", "Why?", ALL_PANELS, curves, timing)
-    page = report([section], remarks("sample", {"lr": 0.05}), (0, 1))
+    section = training_section("demo", "Why?", ALL_PANELS, {}, curves, timing)
+    page = report([section], {}, remarks("sample", {"lr": 0.05}), (0, 1))
     assert page.index("sample in git") < page.index("lr = 0.05") < page.index("Why?")
     assert "**fast**, 81.00 ± 12.71 %" in page and "plots/demo.png" in page
     assert "| slow" in page and "a CPU" in page
-    assert report([section], remarks("official", {}), (0, 1)).count(">") == 0
+    assert report([section], {}, remarks("official", {}), (0, 1)).count(">") == 0
 
 
 def test_curves_of_other_variants_are_left_alone(tmp_path: Path) -> None:
@@ -337,10 +339,10 @@ def test_the_readmes_tables_are_what_was_measured() -> None:
     runs = (read_runs(folder, exercise.variants) for folder in folders)
     steps = read_runs(root / "metrics/timing/benchmark", ("cpu", "gpu"))
     sections = [
-        training_section("activation", "", exercise.compare, *runs),
-        benchmark_section("", steps),
+        training_section("activation", "", exercise.compare, exercise.claims, *runs),
+        benchmark_section("", {}, steps),
     ]
-    page = report(sections, [], (0, 1, 2))
+    page = report(sections, {}, [], (0, 1, 2))
     rows = [line for line in page.splitlines() if line.startswith("|")]
     assert len(rows) > 10
     assert [row for row in rows if row not in readme] == []

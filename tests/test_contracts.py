@@ -109,7 +109,7 @@ def views(stage: PipelineStage) -> Callable[[Study], Any]:
         case "stages/prepare.py":
             return lambda study: study.data.source
         case "stages/benchmark.py":
-            return lambda study: study.benchmark.model_dump(exclude={"question"})
+            return lambda study: study.benchmark.model_dump(exclude={"question", "claims"})
         case "stages/train.py":
             return lambda study: (
                 study.recipe(*words[:2]),
@@ -175,7 +175,7 @@ def is_under(path: tuple[Any, ...], key: str) -> bool:
     return path[: key.count(".") + 1] == tuple(key.split("."))
 
 
-NAMES = {"kind", "op", "panels", "baseline"}  # another word there is another structure
+NAMES = {"kind", "op", "panels", "baseline", "quantity"}  # another word there is another structure
 
 
 @by_name

@@ -33,6 +33,48 @@ def quantities(curves: pd.DataFrame, compare: Compare) -> "dict[str, pd.Series[f
     return found
 
 
+def claimed(
+    curves: pd.DataFrame, timing: pd.DataFrame, compare: Compare
+) -> "dict[str, pd.Series[float]]":
+    """What an exercise's claims speak of, each by (variant, seed).
+
+    ``change_at_jumps``: by how many points the test accuracy changes, on average, in the epochs
+    for which the rate was at least halved; ``seconds`` per epoch; ``gap`` at the last epoch
+    where the exercise has no `gap_epochs`.
+    """
+    groups = curves.groupby(["variant", "seed"], sort=False)
+    final = at_last_epoch(curves).set_index(["variant", "seed"])
+    change = groups["test_accuracy"].diff().where(curves["lr"] <= groups["lr"].shift() / 2)
+    runs = [curves["variant"], curves["seed"]]
+    return {
+        "final_accuracy": final["test_accuracy"],
+        "best_accuracy": groups["test_accuracy"].max(),
+        "gradient_norm": final["gradient_norm"],
+        "epochs_to_threshold": epochs_to_threshold(curves, compare.threshold or math.inf),
+        "gap": generalisation_gaps(curves, compare.gap_epochs or 1)["gap"],
+        "change_at_jumps": change.groupby(runs, sort=False).mean(),
+        "seconds": timing.groupby(["variant", "seed"], sort=False)["seconds"].mean(),
+    }
+
+
+def claimed_of_benchmark(timing: pd.DataFrame) -> "dict[str, pd.Series[float]]":
+    """``speed_up``, GPU over CPU by (batch size, step), nothing where one was not measured.
+
+    Of batch "all": of the seconds of all sizes together.
+    """
+    seconds = timing.dropna(subset=["seconds"]).pivot(
+        index=["batch_size", "iteration"], columns="variant", values="seconds"
+    )
+    if not {"cpu", "gpu"} <= set(seconds.columns):
+        return {}
+    both = seconds.dropna()
+    together = both.groupby("iteration").sum()
+    parts = {str(batch): rows.droplevel(0) for batch, rows in both.groupby("batch_size")}
+    parts["all"] = together
+    ratios = {name: rows["cpu"] / rows["gpu"] for name, rows in parts.items()}
+    return {"speed_up": pd.concat(ratios, names=["variant", "seed"])}
+
+
 def more_is_better(quantity: str) -> bool | None:
     """None where it is neither."""
     if quantity == "gradient_norm":

@@ -251,12 +251,90 @@ class Compare(Strict):
         return self
 
 
+Quantity = Literal[
+    "final_accuracy",
+    "best_accuracy",
+    "gradient_norm",
+    "epochs_to_threshold",
+    "gap",
+    "change_at_jumps",
+    "seconds",
+    "speed_up",
+]
+
+
+class Value(Strict):
+    """A quantity of one variant."""
+
+    kind: Literal["value"]
+    says: str
+    quantity: Quantity
+    of: str
+    value: Number
+
+
+class Difference(Strict):
+    """Of one variant less another."""
+
+    kind: Literal["difference"]
+    says: str
+    quantity: Quantity
+    of: str
+    less: str
+    value: Number
+
+
+class Ratio(Strict):
+    """Of one variant over another."""
+
+    kind: Literal["ratio"]
+    says: str
+    quantity: Quantity
+    of: str
+    over: str
+    value: Positive
+
+
+class Order(Strict):
+    """Of variants, the largest first."""
+
+    kind: Literal["order"]
+    says: str
+    quantity: Quantity
+    order: Annotated[tuple[str, ...], Field(min_length=2)]
+
+
+class Below(Strict):
+    """A quantity of one variant is less than a number."""
+
+    kind: Literal["below"]
+    says: str
+    quantity: Quantity
+    of: str
+    below: Number
+
+
+class Unmeasured(Strict):
+    """No exercise measures it."""
+
+    kind: Literal["unmeasured"]
+    says: str
+    because: str
+
+
+Claim = Annotated[
+    Value | Difference | Ratio | Order | Below | Unmeasured, Field(discriminator="kind")
+]
+Claims = dict[Name, Claim]
+
+
 class Exercise(Strict):
     """A base recipe, and variants that differ from it."""
 
     question: str
     train: Recipe
     compare: Compare
+    claims: Claims = Field(default_factory=dict)  # of the original; an exercise of yours has none
     variants: Annotated[dict[Name, Recipe], Field(min_length=1)]
 
     @field_validator("variants", mode="before")
@@ -294,6 +372,7 @@ class Benchmark(Strict):
     lr: Positive
     image_pixels: Annotated[Integer, Field(ge=63, le=10**4)]  # below, AlexNet pools to nothing
     classes: Annotated[Integer, Field(ge=2, le=10**9)]
+    claims: Claims
     variants: Annotated[dict[Name, Target], Field(min_length=1)]
 
 
@@ -316,6 +395,7 @@ class Study(Strict):
     threads: Count
     precision: Literal["auto"] | Arithmetic
     data: Data
+    takeaways: Claims
     benchmark: Benchmark
 
     @field_validator("seeds")

@@ -1,14 +1,18 @@
 """REPORT.md: each exercise's question, what was measured, and where that was."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan
+from typing import Any
 
 import pandas as pd
 
 from alexnet_lab.analysis import (
     CI,
     Summary,
+    claimed,
+    claimed_of_benchmark,
     compared,
     digits_of,
     not_measured,
@@ -17,7 +21,8 @@ from alexnet_lab.analysis import (
     summary_frame,
     throughput,
 )
-from alexnet_lab.params import Compare
+from alexnet_lab.claims import VERDICTS, Finding, Ledger, check_all
+from alexnet_lab.params import Claims, Compare
 from alexnet_lab.statistics import MANY, NEEDS, OPEN, Comparison
 
 HEADINGS = {
@@ -30,21 +35,70 @@ HEADINGS = {
 
 @dataclass(frozen=True)
 class Section:
-    """One exercise's part: its title, question, answer in a sentence, and tables."""
+    """One exercise's part: its title, question, answer in a sentence, tables and ledger."""
 
     name: str
     question: str
     answer: str
     tables: tuple[pd.DataFrame, ...]
     measured_on: str
+    ledger: Ledger
 
 
-def report(sections: list[Section], remarks: list[str], seeds: tuple[int, ...]) -> str:
+def report(
+    sections: list[Section], takeaways: Ledger, remarks: list[str], seeds: tuple[int, ...]
+) -> str:
     """The whole page as Markdown."""
+    everything = [f for section in sections for f in section.ledger.values()]
     banner = "\n".join(f"> **{remark}**\n>" for remark in remarks).removesuffix("\n>")
-    parts = ["# AlexNet Lab: what was measured", banner, *map(_section, sections)]
-    parts.append(f"Seeds: {', '.join(map(str, seeds))}. Made by the `report` stage; do not edit.")
+    parts = [
+        "# AlexNet Lab: what was measured",
+        banner,
+        _verdicts([*everything, *takeaways.values()], of_the_study=not remarks),
+        *map(_section, sections),
+        *(["## Takeaways", _markdown(claims_table(takeaways))] if takeaways else []),
+        f"Seeds: {', '.join(map(str, seeds))}. Made by the `report` stage; do not edit.",
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _verdicts(findings: list[Finding], of_the_study: bool) -> str:
+    """How many of the original's claims hold, in a line."""
+    if not of_the_study:
+        return "The original's claims are checked below, though these runs are not its setting."
+    counted = Counter(one.verdict for one in findings)
+    said = ", ".join(f"**{counted[verdict]} {verdict}**" for verdict in VERDICTS)
+    return f"The original text makes {len(findings)} claims that can be checked: {said}."
+
+
+def claims_table(ledger: Ledger) -> pd.DataFrame:
+    """A row a claim: its words, what was measured with its interval, the verdict."""
+    rows = [
+        {
+            "the text says": one.says,
+            "measured": _measured(one),
+            "n": one.found.n or None,
+            "verdict": one.verdict,
+        }
+        for one in ledger.values()
+    ]
+    return _frame(rows, "the text says")
+
+
+def _frame(rows: list[dict[str, Any]], index: str) -> pd.DataFrame:
+    """None stays None, so that a table shows nothing there."""
+    return pd.DataFrame(rows, dtype=object).set_index(index)
+
+
+def _measured(one: Finding) -> str:
+    """Such as "1.95 (1.7 to 2.2)"; of an order its weakest step; why where nothing was."""
+    found = one.found
+    if found.n == 0:
+        return str(one.original) if one.quantity is None else "–"
+    if isnan(found.mean):
+        return "not reached" if one.quantity == "epochs_to_threshold" else "undefined"
+    interval = "" if isnan(found.low) else f" ({found.low:.4g} to {found.high:.4g})"
+    return f"{found.mean:.4g}{one.unit}{interval}"
 
 
 def remarks(source: str, overridden: Mapping[str, float]) -> list[str]:
@@ -66,6 +120,7 @@ def _section(section: Section) -> str:
             section.answer,
             f"![{section.name}: {section.question}](plots/{section.name}.png)",
             *map(_markdown, section.tables),
+            *([_markdown(claims_table(section.ledger))] if section.ledger else []),
             f"Figure: `plots/{section.name}.png`. Measured on {section.measured_on}.",
         ]
     )
@@ -76,7 +131,12 @@ def _markdown(table: pd.DataFrame) -> str:
 
 
 def training_section(
-    name: str, question: str, compare: Compare, curves: pd.DataFrame, timing: pd.DataFrame
+    name: str,
+    question: str,
+    compare: Compare,
+    claims: Claims,
+    curves: pd.DataFrame,
+    timing: pd.DataFrame,
 ) -> Section:
     """Of a training exercise, from its runs."""
     summary, found = summarize(curves, compare), compared(curves, compare)
@@ -87,7 +147,8 @@ def training_section(
     tables = [_headed(table)]
     if found:
         tables.append(comparison_table(found, compare.baseline))
-    return Section(name, question, answer, tuple(tables), where)
+    ledger = check_all(name, claims, claimed(curves, timing, compare))
+    return Section(name, question, answer, tuple(tables), where, ledger)
 
 
 def training_answer(summary: Summary, found: list[Comparison], baseline: str) -> str:
@@ -156,10 +217,10 @@ def comparison_table(found: list[Comparison], baseline: str) -> pd.DataFrame:
         }
         for one in found
     ]
-    return pd.DataFrame(rows).set_index("variant")
+    return _frame(rows, "variant")
 
 
-def benchmark_section(question: str, timing: pd.DataFrame) -> Section:
+def benchmark_section(question: str, claims: Claims, timing: pd.DataFrame) -> Section:
     """From the timed steps; batches that were not measured say why."""
     rates = throughput(timing)
     measured = pd.DataFrame(
@@ -187,7 +248,8 @@ def benchmark_section(question: str, timing: pd.DataFrame) -> Section:
     table = pd.concat([measured, absent], ignore_index=True).set_index("device")
     table = table.astype(object).where(table.notna(), None)
     where = f"{_listed(timing['hardware'])} in fp32"
-    return Section("benchmark", question, benchmark_answer(timing), (table,), where)
+    ledger = check_all("benchmark", claims, claimed_of_benchmark(timing))
+    return Section("benchmark", question, benchmark_answer(timing), (table,), where, ledger)
 
 
 def benchmark_answer(timing: pd.DataFrame) -> str:

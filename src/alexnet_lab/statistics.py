@@ -19,33 +19,28 @@ NEEDS = 2  # runs, for an interval
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over ``n`` runs; ``half`` is half the width of its interval, NaN for one run."""
+    """A mean over ``n`` runs and the ends of its interval, NaN where undefined."""
 
     mean: float
-    half: float
+    low: float
+    high: float
     n: int
 
     @property
-    def low(self) -> float:
-        """The interval's lower end."""
-        return self.mean - self.half
-
-    @property
-    def high(self) -> float:
-        """The interval's upper end."""
-        return self.mean + self.half
+    def half(self) -> float:
+        """Half the interval's width."""
+        return (self.high - self.low) / 2
 
 
 def estimate(values: "Sequence[float] | pd.Series[float]") -> Estimate:
-    """Mean and interval; both NaN if any value is not finite."""
+    """Mean and interval; undefined if any value is not finite."""
     found = pd.Series(values, dtype=float)
-    n = len(found)
-    if n == 0 or not found.map(math.isfinite).all():
-        return Estimate(math.nan, math.nan, n)
-    half = math.nan
-    if n >= NEEDS:
-        half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * found.std() / math.sqrt(n))
-    return Estimate(float(found.mean()), half, n)
+    n, mean, half = len(found), math.nan, math.nan
+    if n and found.map(math.isfinite).all():
+        mean = float(found.mean())
+        if n >= NEEDS:
+            half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * found.std() / math.sqrt(n))
+    return Estimate(mean, mean - half, mean + half, n)
 
 
 @dataclass(frozen=True)

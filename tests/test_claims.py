@@ -1,0 +1,146 @@
+"""The ledger: what holds, what does not, and what nobody measured."""
+
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+from pydantic import TypeAdapter
+
+from alexnet_lab import params
+from alexnet_lab.analysis import claimed, claimed_of_benchmark
+from alexnet_lab.claims import CONTRADICTED, NOT_MEASURED, REPRODUCED, VERDICTS, check
+from alexnet_lab.errors import UserError
+from alexnet_lab.params import Claim, Compare, Study
+from alexnet_lab.review import changed
+from alexnet_lab.statistics import OPEN
+from tests.test_analysis import run, steps
+from tests.test_statistics import by_seed
+
+ACCURACY = by_seed(low=[70.0, 70.5, 71.0], high=[80.0, 80.6, 81.1], near=[70.2, 70.4, 71.3])
+
+
+def claim(kind: str, **fields: Any) -> Claim:
+    quantity = {} if kind == "unmeasured" else {"quantity": "final_accuracy"}
+    written = {"kind": kind, "says": "so"} | quantity | fields
+    found: Claim = TypeAdapter(Claim).validate_python(written)
+    return found
+
+
+def verdict(made: Claim, values: "pd.Series[float]" = ACCURACY) -> str:
+    quantity = getattr(made, "quantity", "")
+    return check("demo", made, {quantity: values}).verdict
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "expected"),
+    [
+        ("value", {"of": "low", "value": 70.6}, REPRODUCED),
+        ("value", {"of": "low", "value": 75}, CONTRADICTED),
+        ("difference", {"of": "high", "less": "low", "value": 10}, REPRODUCED),
+        ("difference", {"of": "high", "less": "low", "value": 7.22}, CONTRADICTED),
+        ("ratio", {"of": "high", "over": "low", "value": 1.142}, REPRODUCED),
+        ("ratio", {"of": "high", "over": "low", "value": 19}, CONTRADICTED),
+        ("order", {"order": ["high", "low"]}, REPRODUCED),
+        ("order", {"order": ["low", "high"]}, CONTRADICTED),
+        ("order", {"order": ["near", "low"]}, OPEN),
+        ("order", {"order": ["high", "near", "low"]}, OPEN),  # as sure as its weakest step
+        ("order", {"order": ["near", "low", "high"]}, CONTRADICTED),  # one wrong step is enough
+        ("below", {"of": "low", "below": 80}, REPRODUCED),
+        ("below", {"of": "high", "below": 70}, CONTRADICTED),
+        ("below", {"of": "low", "below": 71}, OPEN),
+        ("value", {"of": "absent", "value": 1}, NOT_MEASURED),
+        ("order", {"order": ["high", "absent"]}, NOT_MEASURED),
+    ],
+)
+def test_a_verdict_follows_from_the_interval(
+    kind: str, fields: dict[str, Any], expected: str
+) -> None:
+    assert verdict(claim(kind, **fields)) == expected
+
+
+def test_one_run_or_an_undefined_one_decides_nothing() -> None:
+    one = ACCURACY[ACCURACY.index.get_level_values("seed") == 0]
+    lost = ACCURACY.where(ACCURACY != 70.5)
+    for values in (one, lost):
+        assert verdict(claim("value", of="low", value=75), values) == OPEN
+        assert verdict(claim("order", order=["high", "low"]), values) == OPEN
+
+
+def test_a_threshold_that_no_run_reaches_contradicts_a_number_of_epochs() -> None:
+    made = claim("value", quantity="epochs_to_threshold", of="a", value=28)
+    assert verdict(made, by_seed(a=[math.nan] * 3, b=[1.0, 2.0, 3.0])) == CONTRADICTED
+    assert verdict(made, by_seed(a=[27.0, math.nan, 29.0])) == OPEN
+
+
+def test_a_ratio_is_the_geometric_mean() -> None:
+    made = claim("ratio", of="a", over="b", value=2)
+    found = check("demo", made, {"final_accuracy": by_seed(a=[2.0, 8.0], b=[1.0, 1.0])})
+    assert found.found.mean == pytest.approx(4) and found.found.low < 2 < 8 < found.found.high
+    row = found.row()
+    assert set(row) == {"exercise", "original", "measured", "low", "high", "n", "verdict"}
+    assert (row["original"], row["n"], row["verdict"]) == (2, 2, REPRODUCED)
+
+
+def test_what_no_exercise_measures_says_why() -> None:
+    made = claim("unmeasured", because="nobody did")
+    found = check("demo", made, {})
+    assert (found.verdict, found.original) == (NOT_MEASURED, "nobody did")
+
+
+def test_jumps_are_where_the_rate_is_halved_or_more() -> None:
+    """Rates 1, 1, 0.1, 0.1, 0.09: one jump, before the third epoch, from 50 to 44 %."""
+    curves = run("step", 0, [40.0, 50.0, 44.0, 60.0, 10.0])
+    curves["lr"] = [1.0, 1.0, 0.1, 0.1, 0.09]
+    timing = curves[["variant", "seed", "epoch"]].assign(seconds=[1.0, 2, 3, 4, 5])
+    compare = Compare(baseline="step", panels=("train_loss",), threshold=50)
+    found = claimed(curves, timing, compare)
+    assert found["change_at_jumps"].item() == -6
+    assert (found["best_accuracy"].item(), found["final_accuracy"].item()) == (60, 10)
+    assert (found["seconds"].item(), found["epochs_to_threshold"].item()) == (3, 2)
+    assert found["gap"].item() == pytest.approx(1 - 1 / 5)
+
+
+def test_speed_ups_need_both_devices_and_pair_the_steps() -> None:
+    cpu = [steps("cpu", 32, [2.0, 4.0]), steps("cpu", 64, [8.0, 8.0])]
+    gpu = [steps("gpu", 32, [0.1, 0.1]), steps("gpu", 64, [0.1, 0.3])]
+    found = claimed_of_benchmark(pd.concat([*cpu, *gpu]))["speed_up"]
+    assert found["32"].tolist() == pytest.approx([20, 40])
+    assert found["all"].tolist() == pytest.approx([50, 30])
+    assert claimed_of_benchmark(pd.concat([*cpu, steps("gpu", 32, [None])])) == {}
+
+
+def test_every_claim_of_the_original_is_in_the_file_and_speaks_of_what_is_there(
+    study: Study, raw: dict[str, Any]
+) -> None:
+    count = len(study.benchmark.claims) + len(study.takeaways)
+    for name, exercise in study.exercises.items():
+        count += len(exercise.claims)
+        for made in raw[name]["claims"].values():
+            variants = {made.get(key) for key in ("of", "less", "over")} | {*made.get("order", ())}
+            assert variants - {None} <= set(exercise.variants)
+    assert count == 47 and len(VERDICTS) == 4
+    numbers = {made.get("value") for e in study.exercises for made in raw[e]["claims"].values()}
+    for number in (98.45, 96.23, 97.12, 19, 75.23, 82.45, 80.89, 83.12, 84.01, 28, 32, 24, 20):
+        assert number in numbers
+    for number in (0.4521, 0.2134, 0.1876, 0.1243, 68.34, 72.45, 73.12, 75.89, 2.6, 18, 7, 7.22):
+        assert number in numbers
+
+
+def test_a_wrong_claim_is_one_sentence(raw: dict[str, Any]) -> None:
+    raw["schedules"]["claims"]["new"] = {"kind": "value", "says": "x", "quantity": "speed"}
+    with pytest.raises(
+        UserError, match=r"^params\.yaml: schedules\.claims\.new\.quantity should be"
+    ):
+        params.parse(raw)
+
+
+def test_a_review_names_the_verdicts_that_changed() -> None:
+    before = {"a": {"verdict": OPEN}, "b": {"verdict": REPRODUCED}, "gone": {"verdict": OPEN}}
+    now = {"a": {"verdict": CONTRADICTED}, "b": {"verdict": REPRODUCED}, "c": {"verdict": OPEN}}
+    assert changed(before, now).to_dict("index") == {
+        "a": {"before": OPEN, "now": CONTRADICTED},
+        "gone": {"before": OPEN, "now": "–"},
+        "c": {"before": "–", "now": OPEN},
+    }
+    assert changed(now, now).empty and changed({}, {}).empty
