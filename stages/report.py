@@ -1,4 +1,4 @@
-"""Write REPORT.md, and the ledger of the original's claims, from the runs of all exercises."""
+"""Write the report, as Markdown and as a page, and the ledger of the original's claims."""
 
 import argparse
 from pathlib import Path
@@ -6,31 +6,34 @@ from pathlib import Path
 from alexnet_lab import console, params
 from alexnet_lab.claims import check_all
 from alexnet_lab.files import read_runs, replace, write_json
+from alexnet_lab.page import benchmark_charts, page, read_pictures, training_charts
 from alexnet_lab.report import benchmark_section, remarks, report, training_section
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, required=True)
-    parser.add_argument("--timing", type=Path, required=True)
-    parser.add_argument("--claims", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    for name in ("runs", "timing", "claims", "plots", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
 
     study = params.load()
     asked = study.benchmark
     steps = read_runs(args.timing / "benchmark", asked.variants)
     sections = [benchmark_section(asked.question, asked.claims, steps)]
+    charts = {"benchmark": benchmark_charts(steps)}
     for name, one in study.exercises.items():
         folders = (args.runs / name, args.timing / name)
-        runs = (read_runs(folder, one.variants) for folder in folders)
+        runs = [read_runs(folder, one.variants) for folder in folders]
         sections.append(training_section(name, one.question, one.compare, one.claims, *runs))
+        charts[name] = training_charts(name, runs[0])
     takeaways = check_all("takeaways", study.takeaways, {})
     ledgers = [*(section.ledger for section in sections), takeaways]
     write_json({key: f.row() for ledger in ledgers for key, f in ledger.items()}, args.claims)
     notes = remarks(study.data.source, study.overridden)
-    page = report(sections, takeaways, notes, study.seeds)
-    replace(args.out, lambda new: new.write_text(page))
+    text = report(sections, takeaways, notes, study.seeds)
+    html = page(text, read_pictures(args.plots, charts), charts)
+    replace(args.out, lambda new: new.write_text(text))
+    replace(args.plots / "report.html", lambda new: new.write_text(html))
 
 
 if __name__ == "__main__":

@@ -328,8 +328,9 @@ STAGES = {  # command, outputs, a file-size limit in KiB that stops it, 0: none 
         20,
     ),
     "report": (
-        "stages/report.py --runs metrics/runs --timing metrics/timing --out REPORT.md",
-        ("REPORT.md",),
+        "stages/report.py --runs metrics/runs --timing metrics/timing "
+        "--claims metrics/claims.json --plots plots --out REPORT.md",
+        ("REPORT.md", "metrics/claims.json", "plots/report.html"),
         1,
     ),
 }
@@ -391,8 +392,9 @@ def test_a_place_that_takes_no_file_is_said(project: Path, stage: str, options: 
         place = project / "data"
         command = command.replace("data/sample", f"{ROOT}/data/sample")
     if stage == "report":  # its place is the project itself
-        command = command.replace("REPORT.md", "plots/REPORT.md")
-        place = project / "plots"
+        command = command.replace("REPORT.md", "metrics/timing/new/REPORT.md")
+        place = project / "metrics/timing/new"
+        place.mkdir()
     ran = in_own_mounts(project, f"-o {options} tmpfs {place}", command)
     assert ran.returncode == 1
     assert re.search(r"cannot be (written|read)", ran.stderr), ran.stderr

@@ -16,6 +16,7 @@ Summary = dict[str, dict[str, float | None]]  # variant -> name -> number
 GUESSING = math.log(10)  # nats: the loss of equal odds for each of ten classes
 CHANCE = 0.999 * GUESSING  # and no better; MNIST's classes are not quite equally frequent
 CI = "_ci95"
+UNBOUNDED = ["train_loss", "train_loss_clean", "test_loss", "gradient_norm"]
 DIGITS = {"accuracy": 2, "loss": 4, "gradient": 4, "gap": 4, "epochs": 1}
 
 
@@ -147,6 +148,14 @@ def _diverged_from(run: pd.DataFrame) -> float:
     had_learnt = (loss < 0.95 * GUESSING).any()
     has_grown = not (loss[lost] <= 1.1 * GUESSING).all()
     return run["epoch"][lost].min() if had_learnt or has_grown else math.nan
+
+
+def until(curves: pd.DataFrame, diverged: "pd.Series[float]") -> pd.DataFrame:
+    """The curves without the losses and gradients of a run from where it diverged."""
+    ends = curves[["variant", "seed"]].merge(diverged.rename("end").reset_index(), how="left")
+    after = curves["epoch"].to_numpy() >= ends["end"].to_numpy()
+    unbounded = curves.columns.intersection(UNBOUNDED)
+    return curves.assign(**{name: curves[name].mask(after) for name in unbounded})
 
 
 def generalisation_gaps(runs: pd.DataFrame, epochs: int) -> pd.DataFrame:

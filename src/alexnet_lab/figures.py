@@ -25,6 +25,7 @@ from alexnet_lab.analysis import (
     not_measured,
     speed_up,
     throughput,
+    until,
 )
 from alexnet_lab.params import Compare
 from alexnet_lab.statistics import estimate
@@ -45,7 +46,6 @@ STYLE: Any = {  # rcParams; matplotlib's own type lists every key
 }
 WIDTH = 9.0  # inches: 990 pixels, so text stays readable in a README column
 ROW = 2.9  # inches
-UNBOUNDED = ["train_loss", "train_loss_clean", "test_loss", "gradient_norm"]
 Colours = Mapping[str, str]
 
 
@@ -58,7 +58,7 @@ def training_figure(curves: pd.DataFrame, timing: pd.DataFrame, compare: Compare
     """The exercise's panels, two a row, under one legend of its variants."""
     colour = colours(list(curves["variant"].unique()))
     diverged = divergences(curves)
-    curves = _until(curves, diverged)
+    curves = until(curves, diverged)
     with mpl.rc_context(STYLE):
         figure, axes = _grid(len(compare.panels))
         for name, axis in zip(compare.panels, axes, strict=False):
@@ -67,14 +67,6 @@ def training_figure(curves: pd.DataFrame, timing: pd.DataFrame, compare: Compare
         note = "one run each" if seeds == 1 else f"{seeds} seeds: thin lines, dots; 95 % intervals"
         _legend(figure, axes, _labelled(colour, diverged), note)
     return figure
-
-
-def _until(curves: pd.DataFrame, diverged: "pd.Series[float]") -> pd.DataFrame:
-    """The curves without the losses and gradients of a run from where it diverged."""
-    ends = curves[["variant", "seed"]].merge(diverged.rename("end").reset_index(), how="left")
-    after = curves["epoch"].to_numpy() >= ends["end"].to_numpy()
-    unbounded = curves.columns.intersection(UNBOUNDED)
-    return curves.assign(**{name: curves[name].mask(after) for name in unbounded})
 
 
 def _labelled(colour: Colours, diverged: "pd.Series[float]") -> Colours:

@@ -209,7 +209,7 @@ def comparison_table(found: list[Comparison], baseline: str) -> pd.DataFrame:
             "variant": one.variant,
             "in": _heading(one.quantity),
             f"difference from {baseline}": None if isnan(one.p) else _difference(one),
-            "p (Holm)": None if isnan(one.p) else f"{one.p:.3f}",
+            "p (Holm)": None if isnan(one.p) else "< 0.001" if one.p < 0.001 else f"{one.p:.3f}",
             "verdict": "undefined" if isnan(one.p) else one.verdict,
             "seeds that might tell": _seeds(one)
             if one.verdict == OPEN and one.p == one.p

@@ -1,0 +1,238 @@
+"""plots/report.html: the report as one file that opens anywhere, its curves to be explored.
+
+REPORT.md is its text; pictures, charts and the Vega-Lite library stand inside, so nothing is
+fetched. Hovering shows a point's values and seed; a click in a legend isolates a variant.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import vl_convert
+from markdown_it import MarkdownIt
+
+from alexnet_lab.analysis import divergences, throughput, until
+from alexnet_lab.errors import UserError
+from alexnet_lab.figures import colours
+
+Chart = dict[str, Any]  # a Vega-Lite specification
+CURVES = {  # column: the words of its axis
+    "test_accuracy": "test accuracy (%)",
+    "train_loss": "training loss (nats)",
+}
+HEIGHT = 260  # pixels of a chart
+
+
+def read_pictures(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """The exercises' PNG files. UserError if one is missing."""
+    try:
+        return {name: (folder / f"{name}.png").read_bytes() for name in names}
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read; `dvc repro` makes it.") from error
+
+
+def page(text: str, pictures: Mapping[str, bytes], charts: Mapping[str, Sequence[Chart]]) -> str:
+    """The HTML of a Markdown report; ``pictures`` (PNG) and ``charts`` by their exercise.
+
+    A picture ``plots/<exercise>.png`` of the text is put inside, its charts before it.
+    """
+
+    def place(image: re.Match[str]) -> str:
+        name, rest = image["name"], image["rest"]
+        inside = base64.b64encode(pictures[name]).decode()
+        divisions = "".join(f'<div id="{name}-{i}"></div>' for i in range(len(charts[name])))
+        return (
+            f'<div class="charts">{divisions}</div><details><summary>All panels, as a picture'
+            f'</summary><img src="data:image/png;base64,{inside}"{rest}></details>'
+        )
+
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    body = re.sub(r'<p><img src="plots/(?P<name>\w+)\.png"(?P<rest>[^>]*)></p>', place, body)
+    body = body.replace("<table>", '<div class="table"><table>')
+    body = body.replace("</table>", "</table></div>")
+    specs = {f"{name}-{i}": chart for name, some in charts.items() for i, chart in enumerate(some)}
+    return TEMPLATE.format(
+        body=body,
+        library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace(
+            "</script", "<\\/script"
+        ),
+        specs=json.dumps(specs, allow_nan=False).replace("</", "<\\/"),
+    )
+
+
+def training_charts(name: str, curves: pd.DataFrame) -> list[Chart]:
+    """A chart a quantity: every seed thin, the mean over seeds thick."""
+    shown = until(curves, divergences(curves))
+    columns = ["variant", "seed", "epoch", *CURVES]
+    return [_lines(name, shown[columns], column, title) for column, title in CURVES.items()]
+
+
+def _lines(name: str, curves: pd.DataFrame, column: str, title: str) -> Chart:
+    y = {"field": column, "type": "quantitative", "title": title, "scale": {"zero": False}}
+    fields = {"variant": "nominal", "seed": "nominal", "epoch": "quantitative"}
+    tooltip = [{"field": field, "type": kind} for field, kind in fields.items()]
+    tooltip.append({"field": column, "type": "quantitative", "title": title, "format": ".4f"})
+    mean = {"aggregate": "mean", "title": f"mean {title}", "format": ".4f"}
+    chosen = {"param": "isolated", "empty": True}
+    isolate = {"name": "isolated", "select": {"type": "point", "fields": ["variant"]}}
+    return _chart(
+        description=f"{name}: {title} by epoch, a thin line a seed, a thick line the mean",
+        rows=curves,
+        x={
+            "field": "epoch",
+            "type": "quantitative",
+            "axis": {"format": "d", "values": _ticks(curves)},
+        },
+        variants=list(curves["variant"].unique()),
+        layers=[
+            {
+                "params": [isolate | {"bind": "legend"}],
+                "mark": {"type": "line", "strokeWidth": 1},
+                "encoding": {
+                    "y": y,
+                    "detail": {"field": "seed"},
+                    "opacity": {"condition": chosen | {"value": 0.45}, "value": 0.05},
+                },
+            },
+            {
+                "mark": {"type": "line", "strokeWidth": 3},
+                "encoding": {
+                    "y": y | {"aggregate": "mean"},
+                    "opacity": {"condition": chosen | {"value": 1}, "value": 0.1},
+                    "tooltip": [*tooltip[:1], *tooltip[2:3], tooltip[3] | mean],
+                },
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 45},
+                "encoding": {
+                    "y": y,
+                    "tooltip": tooltip,
+                    "opacity": {"condition": chosen | {"value": 0.5}, "value": 0},
+                },
+            },
+        ],
+    )
+
+
+def _ticks(curves: pd.DataFrame) -> list[int]:
+    """Whole epochs, ten at most."""
+    last = int(curves["epoch"].max())
+    step = -(-last // 10)
+    return list(range(step, last + 1, step))
+
+
+def benchmark_charts(timing: pd.DataFrame) -> list[Chart]:
+    """Images per second by batch size, a line a device; none where nothing was measured."""
+    rates = throughput(timing)
+    if rates.empty:
+        return []
+    y = {"field": "img_per_s", "type": "quantitative", "title": "images per second (median step)"}
+    fields = ("variant", "batch_size", "img_per_s", "lowest", "highest")
+    layer = {
+        "mark": {"type": "line", "point": {"size": 60}, "strokeWidth": 3},
+        "encoding": {"y": y, "tooltip": [{"field": field} for field in fields]},
+    }
+    return [
+        _chart(
+            description="benchmark: images per second by batch size",
+            rows=rates[list(fields)].round(2),
+            x={
+                "field": "batch_size",
+                "type": "ordinal",
+                "title": "batch size (images)",
+                "axis": {"labelAngle": 0},
+            },
+            variants=list(timing["variant"].unique()),
+            layers=[layer],
+        )
+    ]
+
+
+def _chart(
+    description: str, rows: pd.DataFrame, x: Chart, variants: list[str], layers: list[Chart]
+) -> Chart:
+    known = colours(variants)
+    colour = {
+        "field": "variant",
+        "type": "nominal",
+        "title": None,
+        "legend": {
+            "orient": "top",
+            "symbolType": "stroke",
+            "symbolStrokeWidth": 4,
+            "symbolOpacity": 1,
+        },
+        "scale": {"domain": list(known), "range": list(known.values())},
+    }
+    return {
+        "description": description,
+        "width": "container",
+        "height": HEIGHT,
+        "data": {"values": json.loads(rows.to_json(orient="records", double_precision=6))},
+        "encoding": {"x": x, "color": colour},
+        "layer": layers,
+    }
+
+
+TEMPLATE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>AlexNet Lab: what was measured</title>
+<style>
+:root {{ --ink: #1c1c1c; --soft: #5f6368; --line: #d9dce0; --paper: #ffffff; --tint: #f5f6f8; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --ink: #e6e6e6; --soft: #a2a7ad; --line: #3a3f45; --paper: #16181b; --tint: #1f2226; }}
+}}
+body {{ font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 62rem; margin: 0 auto; padding: 1rem; overflow-wrap: break-word; }}
+h1 {{ line-height: 1.2; }}
+h2 {{ margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); }}
+h2 + p {{ font-size: 1.15rem; color: var(--soft); }}
+blockquote {{ margin: 1rem 0; padding: .1rem 1rem; border-left: 4px solid #d55e00; }}
+.charts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr));
+  gap: 1rem; }}
+.charts > div {{ width: 100%; min-width: 0; }}
+.table {{ overflow-x: auto; margin: 1rem 0; }}
+table {{ border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }}
+th, td {{ text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line);
+  white-space: nowrap; }}
+td:first-child, th:first-child {{ white-space: normal; min-width: 7rem; }}
+code {{ background: var(--tint); padding: .1rem .3rem; border-radius: .2rem; }}
+pre {{ background: var(--tint); padding: .8rem; overflow-x: auto; }}
+details {{ margin: 1rem 0; }}
+summary {{ cursor: pointer; color: var(--soft); }}
+img {{ max-width: 100%; background: #ffffff; }}
+</style>
+</head>
+<body>
+{body}
+<script>{library}</script>
+<script>
+const charts = {specs};
+const dark = matchMedia("(prefers-color-scheme: dark)");
+function draw() {{
+  const css = getComputedStyle(document.documentElement);
+  const of = (name) => css.getPropertyValue(name).trim();
+  const words = {{ labelColor: of("--ink"), titleColor: of("--soft"), labelFontSize: 12,
+    titleFontSize: 12, titleFontWeight: "normal" }};
+  const config = {{ background: "transparent", view: {{ stroke: null }}, legend: words,
+    axis: {{ ...words, gridColor: of("--line"), domainColor: of("--soft"),
+      tickColor: of("--soft") }} }};
+  for (const [id, spec] of Object.entries(charts)) {{
+    vegaEmbed(document.getElementById(id), spec, {{ actions: false, renderer: "svg", config,
+      tooltip: {{ theme: dark.matches ? "dark" : "light" }} }});
+  }}
+}}
+draw();
+dark.addEventListener("change", draw);
+</script>
+</body>
+</html>
+"""
