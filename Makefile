@@ -22,11 +22,13 @@ setup: .venv/.ready ## create .venv with exactly pinned versions
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@cp environment.pth "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')/alexnet_lab.pth"
+	@mkdir -p .dvc/tmp && $(BIN)/python -m alexnet_lab.page > .dvc/tmp/plots.html
 	@touch $@
 
 demo: setup ## the whole study on the sample in git: a few minutes, results in demo/
 	@rm -rf demo && git clone --quiet --no-hardlinks . demo
 	@git ls-files -z | tar -c --null -T - | tar -x -C demo
+	@mkdir -p demo/.dvc/tmp && cp .dvc/tmp/plots.html demo/.dvc/tmp/
 	@cd demo && dvc cache dir --local ../.dvc/cache && dvc exp run $(DEMO)
 	@cd demo && python -m rich.markdown REPORT.md
 	@echo && echo "Sample results, not the study's: pictures in demo/plots/, report in demo/REPORT.md."

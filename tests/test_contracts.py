@@ -226,6 +226,17 @@ def test_an_exercises_stages_run_every_variant(raw: dict[str, Any]) -> None:
         assert stages == set(raw[exercise]["variants"])
 
 
+def test_the_overlays_of_dvc_plots_show_every_variant(raw: dict[str, Any]) -> None:
+    """DVC takes no folder there, so each variant is a line of dvc.yaml's `plots`."""
+    shown = {}
+    for entry in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]:
+        ((exercise, plot),) = entry.items()
+        shown[exercise] = set(plot["y"])
+    for exercise in params.parse(raw).exercises:
+        files = {f"metrics/runs/{exercise}/{name}.csv" for name in raw[exercise]["variants"]}
+        assert shown[exercise] == files, "dvc.yaml, plots: one line a variant"
+
+
 def test_no_params_key_is_one_that_dvc_or_yaml_mistakes(raw: dict[str, Any]) -> None:
     keys = {key for path in leaves(raw) for key in path if not isinstance(key, int)}
     assert all(isinstance(key, str) for key in keys)

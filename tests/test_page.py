@@ -13,10 +13,12 @@ import pandas as pd
 import pytest
 
 from alexnet_lab.analysis import summarize
-from alexnet_lab.page import benchmark_charts, page, training_charts
+from alexnet_lab.figures import PALETTE
+from alexnet_lab.page import benchmark_charts, main, page, training_charts
 from alexnet_lab.report import report, training_section
 from tests.test_analysis import ALL_PANELS, run, steps
 
+ROOT = Path(__file__).parent.parent
 CURVES = pd.concat(
     [
         run("slow", 0, [50.0, 60.0, 71.0]),
@@ -80,6 +82,18 @@ def test_a_chart_shows_every_seed_and_says_its_values(content: str) -> None:
         "test_accuracy",
     ]
     assert thin["params"][0]["bind"] == "legend"
+
+
+def test_the_frame_for_dvc_plots_holds_the_library(capsys: pytest.CaptureFixture[str]) -> None:
+    main()
+    frame = capsys.readouterr().out
+    assert frame.count("{plot_divs}") == 1 and "{scripts}" not in frame
+    assert "vegaEmbed" in frame and "cdn.jsdelivr" not in frame
+
+
+def test_the_charts_of_dvc_plots_have_the_figures_colours() -> None:
+    template = json.loads((ROOT / ".dvc/plots/seeds.json").read_text())
+    assert template["encoding"]["color"]["scale"]["range"] == list(PALETTE)
 
 
 def test_a_diverged_run_and_a_missing_device_are_drawn_as_nothing() -> None:

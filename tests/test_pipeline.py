@@ -101,6 +101,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for key, value in (("user.name", "A Tester"), ("user.email", "tester@example.org")):
         subprocess.run(["git", "config", key, value], cwd=project, check=True)
     assert call(project, "dvc", "init", "-q").returncode == 0
+    shutil.copytree(ROOT / ".dvc/plots", project / ".dvc/plots", dirs_exist_ok=True)
     ran = call(project, "dvc", "repro")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     commit(project)
@@ -142,8 +143,13 @@ def test_every_stage_end_to_end(done: Path) -> None:
         assert (done / f"plots/{exercise}.png").stat().st_size > 10_000
     assert json.loads((done / "metrics/benchmark.json").read_text())["cpu"]["largest_batch"] == 4
     assert "sample" in (done / "REPORT.md").read_text()
-    shown = call(done, "dvc", "plots", "show", "--out", str(done.parent / "shown"))
+    template = done.parent / "plots.html"
+    template.write_text(call(done, "python", "-m", "alexnet_lab.page").stdout)
+    words = ("--html-template", str(template), "--out", str(done.parent / "shown"))
+    shown = call(done, "dvc", "plots", "show", *words)
     assert shown.returncode == 0, shown.stderr
+    html = (done.parent / "shown/index.html").read_text()
+    assert html.count("vegaEmbed('#") > len(EXERCISES) and "cdn.jsdelivr" not in html
 
 
 @pytest.mark.slow

@@ -57,11 +57,15 @@ def page(text: str, pictures: Mapping[str, bytes], charts: Mapping[str, Sequence
     specs = {f"{name}-{i}": chart for name, some in charts.items() for i, chart in enumerate(some)}
     return TEMPLATE.format(
         body=body,
-        library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace(
-            "</script", "<\\/script"
-        ),
+        library=vega_lite(),
         specs=json.dumps(specs, allow_nan=False).replace("</", "<\\/"),
     )
+
+
+def vega_lite() -> str:
+    """The library's own code, for a script element: it defines ``vegaEmbed``."""
+    code: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return code.replace("</script", "<\\/script")
 
 
 def training_charts(name: str, curves: pd.DataFrame) -> list[Chart]:
@@ -236,3 +240,14 @@ dark.addEventListener("change", draw);
 </body>
 </html>
 """
+
+
+def main() -> None:
+    """Print the HTML that `dvc plots` fills, for its option plots.html_template: DVC's own
+    fetches the library from the network.
+    """
+    print(f"<!doctype html><title>DVC plots</title><script>{vega_lite()}</script>{{plot_divs}}")
+
+
+if __name__ == "__main__":
+    main()
