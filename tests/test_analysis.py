@@ -32,7 +32,7 @@ from alexnet_lab.devices import is_out_of_memory
 from alexnet_lab.errors import UserError
 from alexnet_lab.figures import PALETTE, PANELS, benchmark_figure, colours, training_figure
 from alexnet_lab.files import read_runs, write_csv, write_json
-from alexnet_lab.params import Benchmark, Compare, Study
+from alexnet_lab.params import Benchmark, Compare, Exercise, Study
 from alexnet_lab.report import (
     benchmark_answer,
     benchmark_section,
@@ -40,6 +40,12 @@ from alexnet_lab.report import (
     report,
     training_section,
 )
+
+
+def exercise_of(compare: Compare, question: str = "Why?") -> Exercise:
+    """One with nothing but what its section shows."""
+    return Exercise.model_construct(question=question, what_if="a=1", compare=compare, claims={})
+
 
 ALL_PANELS = Compare(baseline="slow", panels=tuple(PANELS), threshold=70, gap_epochs=2)
 
@@ -158,7 +164,7 @@ def test_throughput_is_the_batch_over_the_median_step() -> None:
     assert rates["seconds"] == 7
 
 
-def test_a_speed_up_needs_both_devices() -> None:
+def test_a_speed_up_needs_both_devices(study: Study) -> None:
     cpu = [steps("cpu", 32, [2.0]), steps("cpu", 64, [4.0])]
     absent = pd.concat([*cpu, steps("gpu", 32, [None])])
     assert speed_up(throughput(absent)).empty
@@ -181,7 +187,7 @@ def test_a_speed_up_needs_both_devices() -> None:
     texts = [text.get_text() for axis in benchmark_figure(absent).axes for text in axis.texts]
     assert texts == ["GPU not measured", "gpu 32: no such device here"]
     assert "no such device here" in set(
-        benchmark_section("", {}, absent).tables[0]["img/s, median"]
+        benchmark_section(study.benchmark, absent).tables[0]["img/s, median"]
     )
 
 
@@ -280,7 +286,7 @@ def test_divergence_is_a_result(tmp_path: Path) -> None:
     figure.savefig(tmp_path / "x.png")
     place = timing.assign(hardware="here", precision="fp32")
     compare = ALL_PANELS.model_copy(update={"baseline": "fine"})
-    answer = training_section("schedules", "?", compare, {}, curves, place).answer
+    answer = training_section("schedules", exercise_of(compare), curves, place).answer
     assert "Diverged: **lost** from epoch 2 (1 of 2 seeds)." in answer
 
 
@@ -293,7 +299,7 @@ def test_an_exercise_that_diverged_altogether_is_drawn(tmp_path: Path) -> None:
     assert texts == ["every run diverged"]
     place = timing.assign(hardware="here", precision="fp32")
     compare = ALL_PANELS.model_copy(update={"baseline": "lost"})
-    answer = training_section("schedules", "?", compare, {}, curves, place).answer
+    answer = training_section("schedules", exercise_of(compare), curves, place).answer
     assert answer == "Every run diverged: **lost** from epoch 1 (1 of 1 seeds)."
 
 
@@ -314,12 +320,13 @@ def test_the_networks_facts_are_those_of_alexnet(study: Study) -> None:
 def test_the_report_says_what_a_reader_must_know(
     curves: pd.DataFrame, timing: pd.DataFrame
 ) -> None:
-    section = training_section("demo", "Why?", ALL_PANELS, {}, curves, timing)
-    page = report([section], {}, remarks("sample", {"lr": 0.05}), (0, 1))
+    section = training_section("demo", exercise_of(ALL_PANELS), curves, timing)
+    page = report([section], {}, remarks("sample", {"lr": 0.05}), {"seeds": "0, 1"})
     assert page.index("sample in git") < page.index("lr = 0.05") < page.index("Why?")
     assert "**fast**, 81.00 ± 12.71 %" in page and "plots/demo.png" in page
-    assert "| slow" in page and "a CPU" in page
-    assert report([section], {}, remarks("official", {}), (0, 1)).count(">") == 0
+    assert "| slow" in page and "a CPU" in page and "seeds: 0, 1" in page
+    assert "`dvc exp run -S 'a=1'`" in page
+    assert report([section], {}, remarks("official", {}), {}).count(">") == 0
 
 
 def test_curves_of_other_variants_are_left_alone(tmp_path: Path) -> None:
@@ -334,15 +341,16 @@ def test_the_readmes_tables_are_what_was_measured() -> None:
     """Each row of the README's tables, rebuilt from the committed metrics."""
     root = Path(__file__).parent.parent
     readme = (root / "README.md").read_text()
-    exercise = params.load(root / "params.yaml").exercise("activation")
+    study = params.load(root / "params.yaml")
+    exercise = study.exercise("activation")
     folders = (root / "metrics/runs/activation", root / "metrics/timing/activation")
     runs = (read_runs(folder, exercise.variants) for folder in folders)
     steps = read_runs(root / "metrics/timing/benchmark", ("cpu", "gpu"))
     sections = [
-        training_section("activation", "", exercise.compare, exercise.claims, *runs),
-        benchmark_section("", {}, steps),
+        training_section("activation", exercise, *runs),
+        benchmark_section(study.benchmark.model_copy(update={"claims": {}}), steps),
     ]
-    page = report(sections, {}, [], (0, 1, 2))
+    page = report(sections, {}, [], {})
     rows = [line for line in page.splitlines() if line.startswith("|")]
     assert len(rows) > 10
     assert [row for row in rows if row not in readme] == []

@@ -109,7 +109,9 @@ def views(stage: PipelineStage) -> Callable[[Study], Any]:
         case "stages/prepare.py":
             return lambda study: study.data.source
         case "stages/benchmark.py":
-            return lambda study: study.benchmark.model_dump(exclude={"question", "claims"})
+            return lambda study: study.benchmark.model_dump(
+                exclude={"question", "what_if", "claims"}
+            )
         case "stages/train.py":
             return lambda study: (
                 study.recipe(*words[:2]),

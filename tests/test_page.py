@@ -16,7 +16,7 @@ from alexnet_lab.analysis import summarize
 from alexnet_lab.figures import PALETTE
 from alexnet_lab.page import benchmark_charts, main, page, training_charts
 from alexnet_lab.report import report, training_section
-from tests.test_analysis import ALL_PANELS, run, steps
+from tests.test_analysis import ALL_PANELS, exercise_of, run, steps
 
 ROOT = Path(__file__).parent.parent
 CURVES = pd.concat(
@@ -36,15 +36,16 @@ def content(tmp_path: Path) -> str:
         seconds=2.0, hardware="a CPU", precision="bf16"
     )
     compare = ALL_PANELS.model_copy(update={"baseline": "slow"})
+    question = "Why <script>alert(1)</script>?"
     sections = [
-        training_section(name, "Why <script>alert(1)</script>?", compare, {}, CURVES, timing)
+        training_section(name, exercise_of(compare, question), CURVES, timing)
         for name in ("activation", "schedules")
     ]
     plt.figure().savefig(tmp_path / "x.png")
     picture = (tmp_path / "x.png").read_bytes()
     plt.close()
     charts = {name: training_charts(name, CURVES) for name in ("activation", "schedules")}
-    return page(report(sections, {}, [], (0, 1)), dict.fromkeys(charts, picture), charts)
+    return page(report(sections, {}, [], {}), dict.fromkeys(charts, picture), charts)
 
 
 def specs(content: str) -> dict[str, Any]:

@@ -228,3 +228,10 @@ def test_a_key_that_dvc_could_not_name_is_refused(
     with pytest.raises(UserError, match=re.escape(repr(key))) as error:
         params.parse(raw)
     assert "\n" not in str(error.value)
+
+
+def test_every_what_if_is_one(raw: dict[str, Any], study: Study) -> None:
+    for one in (study.benchmark, *study.exercises.values()):
+        key, value = one.what_if.split("=")
+        changed = put(yaml.safe_load(yaml.safe_dump(raw)), key, yaml.safe_load(value))
+        assert params.parse(changed) != study

@@ -332,6 +332,7 @@ class Exercise(Strict):
     """A base recipe, and variants that differ from it."""
 
     question: str
+    what_if: str  # what a curious reader changes next, as `dvc exp run -S` takes it
     train: Recipe
     compare: Compare
     claims: Claims = Field(default_factory=dict)  # of the original; an exercise of yours has none
@@ -366,6 +367,7 @@ class Benchmark(Strict):
     """AlexNet training steps on random images."""
 
     question: str
+    what_if: str
     batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)]
     warmup_iterations: Count
     iterations: Count

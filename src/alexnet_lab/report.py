@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from math import isnan
+from platform import python_version
 from typing import Any
 
 import pandas as pd
@@ -22,7 +24,7 @@ from alexnet_lab.analysis import (
     throughput,
 )
 from alexnet_lab.claims import VERDICTS, Finding, Ledger, check_all
-from alexnet_lab.params import Claims, Compare
+from alexnet_lab.params import Benchmark, Exercise, Study
 from alexnet_lab.statistics import MANY, NEEDS, OPEN, Comparison
 
 HEADINGS = {
@@ -43,12 +45,16 @@ class Section:
     tables: tuple[pd.DataFrame, ...]
     measured_on: str
     ledger: Ledger
+    what_if: str
 
 
 def report(
-    sections: list[Section], takeaways: Ledger, remarks: list[str], seeds: tuple[int, ...]
+    sections: list[Section],
+    takeaways: Ledger,
+    remarks: list[str],
+    made_of: Mapping[str, str],
 ) -> str:
-    """The whole page as Markdown."""
+    """The whole page as Markdown; ``made_of`` says what the runs were made with."""
     everything = [f for section in sections for f in section.ledger.values()]
     banner = "\n".join(f"> **{remark}**\n>" for remark in remarks).removesuffix("\n>")
     parts = [
@@ -57,7 +63,9 @@ def report(
         _verdicts([*everything, *takeaways.values()], of_the_study=not remarks),
         *map(_section, sections),
         *(["## Takeaways", _markdown(claims_table(takeaways))] if takeaways else []),
-        f"Seeds: {', '.join(map(str, seeds))}. Made by the `report` stage; do not edit.",
+        "## Made with",
+        "\n".join(f"- {name}: {value}" for name, value in made_of.items()),
+        "Written by the `report` stage; do not edit.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -101,6 +109,16 @@ def _measured(one: Finding) -> str:
     return f"{found.mean:.4g}{one.unit}{interval}"
 
 
+def made_of(study: Study) -> dict[str, str]:
+    """Data, seeds and the versions of the packages that numbers depend on."""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scipy"))
+    return {
+        "data": f"{study.data.source} (every file checked by SHA-256)",
+        "seeds": ", ".join(map(str, study.seeds)),
+        "versions": f"{packages}, Python {python_version()}",
+    }
+
+
 def remarks(source: str, overridden: Mapping[str, float]) -> list[str]:
     """What a reader must know before the first number."""
     found = []
@@ -121,7 +139,8 @@ def _section(section: Section) -> str:
             f"![{section.name}: {section.question}](plots/{section.name}.png)",
             *map(_markdown, section.tables),
             *([_markdown(claims_table(section.ledger))] if section.ledger else []),
-            f"Figure: `plots/{section.name}.png`. Measured on {section.measured_on}.",
+            f"Measured on {section.measured_on}. What if? "
+            f"`dvc exp run -S '{section.what_if}'`, then `dvc metrics diff`.",
         ]
     )
 
@@ -131,14 +150,10 @@ def _markdown(table: pd.DataFrame) -> str:
 
 
 def training_section(
-    name: str,
-    question: str,
-    compare: Compare,
-    claims: Claims,
-    curves: pd.DataFrame,
-    timing: pd.DataFrame,
+    name: str, exercise: Exercise, curves: pd.DataFrame, timing: pd.DataFrame
 ) -> Section:
     """Of a training exercise, from its runs."""
+    compare = exercise.compare
     summary, found = summarize(curves, compare), compared(curves, compare)
     table = summary_frame(summary).drop(columns=["seeds"])
     table["s/epoch"] = timing.groupby("variant", sort=False)["seconds"].mean().round(2)
@@ -147,8 +162,9 @@ def training_section(
     tables = [_headed(table)]
     if found:
         tables.append(comparison_table(found, compare.baseline))
-    ledger = check_all(name, claims, claimed(curves, timing, compare))
-    return Section(name, question, answer, tuple(tables), where, ledger)
+    ledger = check_all(name, exercise.claims, claimed(curves, timing, compare))
+    about = exercise.question, answer, tuple(tables), where
+    return Section(name, *about, ledger, exercise.what_if)
 
 
 def training_answer(summary: Summary, found: list[Comparison], baseline: str) -> str:
@@ -220,7 +236,7 @@ def comparison_table(found: list[Comparison], baseline: str) -> pd.DataFrame:
     return _frame(rows, "variant")
 
 
-def benchmark_section(question: str, claims: Claims, timing: pd.DataFrame) -> Section:
+def benchmark_section(benchmark: Benchmark, timing: pd.DataFrame) -> Section:
     """From the timed steps; batches that were not measured say why."""
     rates = throughput(timing)
     measured = pd.DataFrame(
@@ -248,8 +264,9 @@ def benchmark_section(question: str, claims: Claims, timing: pd.DataFrame) -> Se
     table = pd.concat([measured, absent], ignore_index=True).set_index("device")
     table = table.astype(object).where(table.notna(), None)
     where = f"{_listed(timing['hardware'])} in fp32"
-    ledger = check_all("benchmark", claims, claimed_of_benchmark(timing))
-    return Section("benchmark", question, benchmark_answer(timing), (table,), where, ledger)
+    ledger = check_all("benchmark", benchmark.claims, claimed_of_benchmark(timing))
+    about = benchmark.question, benchmark_answer(timing), (table,), where
+    return Section("benchmark", *about, ledger, benchmark.what_if)
 
 
 def benchmark_answer(timing: pd.DataFrame) -> str:
