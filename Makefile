@@ -31,7 +31,7 @@ demo: setup ## the whole study on the sample in git: a few minutes, results in d
 	@mkdir -p demo/.dvc/tmp && cp .dvc/tmp/plots.html demo/.dvc/tmp/
 	@cd demo && dvc cache dir --local ../.dvc/cache && dvc exp run $(DEMO)
 	@cd demo && python -m rich.markdown REPORT.md
-	@echo && echo "Sample results, not the study's: pictures in demo/plots/, report in demo/REPORT.md."
+	@echo && echo "Sample results, not the study's: open demo/plots/report.html."
 
 repro: setup ## rebuild every result that is not up to date, on the full data
 	@dvc repro
