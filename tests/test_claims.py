@@ -82,6 +82,16 @@ def test_a_ratio_is_the_geometric_mean() -> None:
     assert (row["original"], row["n"], row["verdict"]) == (2, 2, REPRODUCED)
 
 
+def test_a_run_that_died_is_no_crash_of_the_report() -> None:
+    """Its gradient is 0, or the interval of a ratio is beyond any float."""
+    ratio = claim("ratio", of="a", over="b", value=2)
+    assert verdict(ratio, by_seed(a=[1.0, 2.0, 1.0], b=[0.0, 1.0, 1.0])) == OPEN
+    assert verdict(ratio, by_seed(a=[1e300, 1e-300], b=[1.0, 1.0])) == REPRODUCED
+    order = claim("order", order=["a", "b", "c"])
+    lost = by_seed(a=[9.0, 9.1, 9.2], b=[math.nan] * 3, c=[1.0, 1.1, 1.2])
+    assert verdict(order, lost) == OPEN
+
+
 def test_what_no_exercise_measures_says_why() -> None:
     made = claim("unmeasured", because="nobody did")
     found = check("demo", made, {})

@@ -102,13 +102,25 @@ def _estimate(claim: Claim, values: "pd.Series[float]") -> Estimate:
         case Difference(of=of, less=less):
             return estimate(paired(values, of, less))
         case Ratio(of=of, over=over):  # the geometric mean over seeds
-            log = estimate(paired(values.map(math.log), of, over))
-            mean, low, high = map(math.exp, (log.mean, log.low, log.high))
-            return Estimate(mean, low, high, log.n)
+            log = estimate(paired(values.map(_log), of, over))
+            return Estimate(_exp(log.mean), _exp(log.low), _exp(log.high), log.n)
         case Order(order=order):  # its weakest step, or one that goes the other way
             steps = [estimate(paired(values, more, less)) for more, less in pairwise(order)]
-            return min(steps, key=lambda step: (not step.high < 0, step.low))
+            return min(steps, key=_sureness)
     return estimate(values)
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else math.nan
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if not value > 700 else math.inf  # beyond, Python raises
+
+
+def _sureness(step: Estimate) -> tuple[bool, float]:
+    """What goes the other way comes first, then what is undefined."""
+    return not step.high < 0, -math.inf if math.isnan(step.low) else step.low
 
 
 def _verdict(claim: Claim, found: Estimate) -> str:
