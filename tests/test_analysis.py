@@ -67,8 +67,7 @@ def run(variant: str, seed: int, accuracies: list[float]) -> pd.DataFrame:
     )
 
 
-@pytest.fixture
-def curves() -> pd.DataFrame:
+def two_variants() -> pd.DataFrame:
     return pd.concat(
         [
             run("slow", 0, [50.0, 60.0, 71.0]),
@@ -78,6 +77,11 @@ def curves() -> pd.DataFrame:
         ],
         ignore_index=True,
     )
+
+
+@pytest.fixture
+def curves() -> pd.DataFrame:
+    return two_variants()
 
 
 @pytest.fixture

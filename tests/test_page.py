@@ -9,25 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import pandas as pd
 import pytest
 
 from alexnet_lab.analysis import summarize
 from alexnet_lab.figures import PALETTE
 from alexnet_lab.page import benchmark_charts, main, page, training_charts
 from alexnet_lab.report import report, training_section
-from tests.test_analysis import ALL_PANELS, exercise_of, run, steps
+from tests.test_analysis import ALL_PANELS, exercise_of, run, steps, two_variants
 
 ROOT = Path(__file__).parent.parent
-CURVES = pd.concat(
-    [
-        run("slow", 0, [50.0, 60.0, 71.0]),
-        run("slow", 1, [51.0, 61.0, 69.0]),
-        run("fast", 0, [70.0, 75.0, 80.0]),
-        run("fast", 1, [65.0, 75.0, 82.0]),
-    ],
-    ignore_index=True,
-)
+CURVES = two_variants()
 
 
 @pytest.fixture
