@@ -118,9 +118,12 @@ def test_a_file_that_is_no_study_is_named_too(raw: Any) -> None:
         params.parse(raw)
 
 
-def test_unreadable_yaml_is_one_sentence(tmp_path: Any) -> None:
+@pytest.mark.parametrize(
+    "text", ["lr: [1,\nx: }", "lr: 2026-02-30", f"lr: {'9' * 5000}", f"lr: {'[' * 5000}"]
+)
+def test_unreadable_yaml_is_one_sentence(text: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text("lr: [1,\nx: }")
+    path.write_text(text)
     with pytest.raises(UserError, match=r"params\.yaml cannot be read: [^\n]*$"):
         params.load(path)
 
@@ -194,7 +197,7 @@ def valid_or_one_sentence(path: Path) -> bool:
     return True
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutated())
 def test_any_mutation_is_a_study_or_one_sentence(study: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:

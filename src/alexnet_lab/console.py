@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # for their types alone: a stage should not wait for torch to
     from alexnet_lab.benchmark import Measurement
     from alexnet_lab.training import Epoch
 
+PARENT = os.getppid()  # before a stage imports torch
 console = Console(soft_wrap=True)  # a line of a log stays one line
 
 
@@ -34,9 +35,10 @@ def run(stage: Callable[[], None]) -> None:
     SIGINT and SIGTERM end it, and its processes, with one line and the signal's status.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+        if signal.getsignal(number) != signal.SIG_IGN:  # so it is for a job in the background
+            signal.signal(number, _stop)
     if "DVC_STAGE" in os.environ:
-        threading.Thread(target=_stop_with, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_stop_with, args=(PARENT,), daemon=True).start()
     try:
         stage()
     except UserError as error:

@@ -438,7 +438,7 @@ def load(path: Path = Path("params.yaml")) -> Study:
     """Read and check the whole file. UserError, one sentence, if anything is wrong."""
     try:
         raw = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     return parse(raw, str(path))
 
