@@ -383,19 +383,24 @@ def test_a_small_disk_for_checkpoints(project: Path) -> None:
     assert digests(project, "metrics/runs/activation/*") == expected
 
 
+ELSEWHERE = {  # a word of each command, so that it writes to a folder of its own, and reads as ever
+    "prepare": "--out data",
+    "train": "--curves metrics/runs/activation",
+    "benchmark": "--runs metrics/runs",
+    "compare": "--metrics metrics",
+    "report": "--out ",
+}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("options", ["ro", "nr_inodes=1"])  # read-only; without room for a file
 def test_a_place_that_takes_no_file_is_said(project: Path, stage: str, options: str) -> None:
-    command, outputs, _ = STAGES[stage]
-    place = project / outputs[0] if stage == "report" else (project / outputs[0]).parent
-    if stage == "prepare":
-        place = project / "data"
-        command = command.replace("data/sample", f"{ROOT}/data/sample")
-    if stage == "report":  # its place is the project itself
-        command = command.replace("REPORT.md", "metrics/timing/new/REPORT.md")
-        place = project / "metrics/timing/new"
-        place.mkdir()
-    ran = in_own_mounts(project, f"-o {options} tmpfs {place}", command)
+    words = ELSEWHERE[stage]
+    option = words.split()[0]
+    (project / "full").mkdir(exist_ok=True)
+    command = STAGES[stage][0].replace(words, f"{option} full{'' if words[-1] != ' ' else '/'}")
+    assert f"{option} full/" in command
+    ran = in_own_mounts(project, f"-o {options} tmpfs full", command)
     assert ran.returncode == 1
-    assert re.search(r"cannot be (written|read)", ran.stderr), ran.stderr
+    assert re.search(r"^full/\S+ cannot be written", ran.stderr), ran.stderr
     assert "Traceback" not in ran.stderr and ran.stderr.count("\n") == 1
