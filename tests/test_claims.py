@@ -71,6 +71,9 @@ def test_a_threshold_that_no_run_reaches_contradicts_a_number_of_epochs() -> Non
     made = claim("value", quantity="epochs_to_threshold", of="a", value=28)
     assert verdict(made, by_seed(a=[math.nan] * 3, b=[1.0, 2.0, 3.0])) == CONTRADICTED
     assert verdict(made, by_seed(a=[27.0, math.nan, 29.0])) == OPEN
+    assert verdict(made, by_seed(a=[math.nan])) == OPEN  # one run decides nothing
+    ratio = claim("ratio", quantity="epochs_to_threshold", of="a", over="b", value=2.6)
+    assert verdict(ratio, by_seed(a=[math.nan] * 3, b=[math.nan] * 3)) == OPEN
 
 
 def test_a_ratio_is_the_geometric_mean() -> None:
