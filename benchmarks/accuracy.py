@@ -14,8 +14,9 @@ import pandas as pd
 from alexnet_lab import checkpoint, console, params
 from alexnet_lab.datasets import load
 from alexnet_lab.devices import choose_device
+from alexnet_lab.files import discard
 from alexnet_lab.training import Epoch
-from alexnet_lab.workers import plan, restore, train_seeds
+from alexnet_lab.workers import plan, train_seeds
 from benchmarks import reference
 
 
@@ -28,15 +29,16 @@ def main() -> None:
     args = parser.parse_args()
     study = params.load()
     study = study.model_copy(update={"epochs": args.epochs})
+    seeds = study.seeds_of(args.exercise)
     folder = Path("data/mnist" if args.exercise == "activation" else "data/cifar10")
     job = plan(study, args.exercise, args.variant, folder, console.say)
-    restored = restore(job, study.seeds, console.say)
-    ours = accuracies([*restored, *train_seeds(job, study.seeds)])
-    checkpoint.remove(job.checkpoints)
+    with checkpoint.alone(job.checkpoints, console.say):
+        ours = accuracies(train_seeds(job, seeds))
+        discard(job.checkpoints)
     data = load(folder).to(choose_device())
     theirs = accuracies(
         epoch
-        for seed in study.seeds
+        for seed in seeds
         for epoch in reference.train(job.recipe, data, seed, choose_device())
     )
     names = (f"engine, {job.precision}", "reference")

@@ -25,7 +25,7 @@ from alexnet_lab.datasets import CLASSES, Dataset, load
 from alexnet_lab.devices import choose_device, hardware_name, make_deterministic, synchronize
 from alexnet_lab.files import write_json
 from alexnet_lab.models import build
-from alexnet_lab.params import Arithmetic, Recipe, Study
+from alexnet_lab.params import Arithmetic, Recipe
 from alexnet_lab.precision import choose
 from alexnet_lab.processes import Remote
 from alexnet_lab.training import train
@@ -127,19 +127,24 @@ def epoch_flop(recipe: Recipe, data: Dataset) -> float:
 
 
 def take_turns(
-    recipe: Recipe, folder: Path, fraction: float, study: Study, precision: Arithmetic, count: int
+    recipe: Recipe,
+    folder: Path,
+    fraction: float,
+    threads: int,
+    precision: Arithmetic,
+    seeds: int,
+    count: int,
 ) -> tuple[pd.DataFrame, float]:
-    """A row a turn: seconds per epoch of one seed, and the peak in GFLOP/s; the engine's MiB."""
+    """A row a turn: seconds per epoch of a seed, and the peak in GFLOP/s; the engine's MiB."""
     recipe = recipe.model_copy(update={"epochs": count + 1})  # the first is the warm-up
-    seeds = worker_count(len(study.seeds), study.threads)
-    ours = partial(engine_epochs, recipe, folder, fraction, study.threads)
+    ours = partial(engine_epochs, recipe, folder, fraction, threads)
     rows = []
     with (
         Side(partial(reference_epochs, recipe, folder, fraction), 1) as usual,
         Side(partial(ours, precision), seeds) as engine,
         Side(partial(ours, "fp32"), seeds) as engine_fp32,
-        Side(partial(products, torch.bfloat16, study.threads), seeds) as bf16,
-        Side(partial(products, torch.float32, study.threads), seeds) as fp32,
+        Side(partial(products, torch.bfloat16, threads), seeds) as bf16,
+        Side(partial(products, torch.float32, threads), seeds) as fp32,
     ):
         for _ in range(count):
             row = {
@@ -183,9 +188,13 @@ def main() -> None:
     for case in args.cases:
         dataset, fraction = CASES[case]
         folder = Path("data", dataset)
-        recipe, data = study.recipe(*case.split("@")), load(folder)
+        exercise, variant = case.split("@")
+        recipe, data = study.recipe(exercise, variant), load(folder)
+        seeds = worker_count(len(study.seeds_of(exercise)), study.threads)
         precision = choose(study.precision, recipe, data.to(choose_device()), console.say)
-        turns, mib = take_turns(recipe, folder, fraction, study, precision, args.turns)
+        turns, mib = take_turns(
+            recipe, folder, fraction, study.threads, precision, seeds, args.turns
+        )
         results[case] = measured(turns, epoch_flop(recipe, data) / 1e9)
         results[case] |= {"precision": precision, "memory_mib": round(mib)}
         console.say(f"{case}: {results[case]['ratio']:.2f} times as fast as the reference")

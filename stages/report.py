@@ -5,9 +5,10 @@ from pathlib import Path
 
 from alexnet_lab import console, params
 from alexnet_lab.claims import check_all
+from alexnet_lab.figures import overview_figure
 from alexnet_lab.files import read_runs, replace, write_json
 from alexnet_lab.page import benchmark_charts, page, read_pictures, training_charts
-from alexnet_lab.report import benchmark_section, made_of, remarks, report, training_section
+from alexnet_lab.report import benchmark_section, ledger, made_of, remarks, report, training_section
 
 
 def main() -> None:
@@ -20,17 +21,17 @@ def main() -> None:
     steps = read_runs(args.timing / "benchmark", study.benchmark.variants)
     sections = [benchmark_section(study.benchmark, steps)]
     charts = {"benchmark": benchmark_charts(steps)}
+    curves = {}
     for name, exercise in study.exercises.items():
-        folders = (args.runs / name, args.timing / name)
-        runs = [read_runs(folder, exercise.variants) for folder in folders]
-        sections.append(training_section(name, exercise, *runs))
-        charts[name] = training_charts(name, runs[0])
+        curves[name] = read_runs(args.runs / name, exercise.variants)
+        timing = read_runs(args.timing / name, exercise.variants)
+        sections.append(training_section(name, exercise, curves[name], timing))
+        charts[name] = training_charts(name, curves[name])
     takeaways = check_all("takeaways", study.takeaways, {})
-    ledgers = [*(section.ledger for section in sections), takeaways]
-    write_json({key: f.row() for ledger in ledgers for key, f in ledger.items()}, args.claims)
-    notes = remarks(study.data.source, study.overridden)
-    text = report(sections, takeaways, notes, made_of(study))
-    html = page(text, read_pictures(args.plots, charts), charts)
+    write_json(ledger(sections, takeaways), args.claims)
+    text = report(sections, takeaways, remarks(study), made_of(study))
+    replace(args.plots / "overview.png", overview_figure(curves, study.exercises).savefig)
+    html = page(text, read_pictures(args.plots, [*charts, "overview"]), charts)
     replace(args.out, lambda new: new.write_text(text))
     replace(args.plots / "report.html", lambda new: new.write_text(html))
 

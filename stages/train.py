@@ -3,11 +3,10 @@
 import argparse
 from pathlib import Path
 
-from alexnet_lab import console, params
-from alexnet_lab.checkpoint import remove
+from alexnet_lab import checkpoint, console, params
 from alexnet_lab.files import write_csv
 from alexnet_lab.training import curves, timing
-from alexnet_lab.workers import plan, restore, train_seeds
+from alexnet_lab.workers import done_before, plan, train_seeds
 
 
 def main() -> None:
@@ -20,15 +19,17 @@ def main() -> None:
     args = parser.parse_args()
 
     study = params.load()
+    seeds = study.seeds_of(args.exercise)
     job = plan(study, args.exercise, args.variant, args.data, console.say)
-    before = restore(job, study.seeds, console.say)
-    titles = {seed: job.title(seed) for seed in study.seeds}
-    now = console.follow(train_seeds(job, study.seeds), before, titles, job.recipe.epochs)
-    epochs = sorted([*before, *now])
+    titles = {seed: job.title(seed) for seed in seeds}
     where = {"precision": job.precision, "hardware": job.hardware}
-    write_csv(timing(epochs, **where), args.timing)
-    write_csv(curves(epochs), args.curves)
-    remove(job.checkpoints)
+    with checkpoint.alone(job.checkpoints, console.say):
+        done = done_before(job, seeds, console.say)
+        now = train_seeds(job, seeds)
+        epochs = sorted(console.follow(now, done, titles, job.recipe.epochs))
+        write_csv(timing(epochs, **where), args.timing)
+        write_csv(curves(epochs), args.curves)
+        checkpoint.close(job.checkpoints, args.timing)
 
 
 if __name__ == "__main__":

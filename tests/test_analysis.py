@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 from functools import partial
 from pathlib import Path
@@ -30,9 +31,16 @@ from alexnet_lab.benchmark import (
 )
 from alexnet_lab.devices import is_out_of_memory
 from alexnet_lab.errors import UserError
-from alexnet_lab.figures import PALETTE, PANELS, benchmark_figure, colours, training_figure
+from alexnet_lab.figures import (
+    PALETTE,
+    PANELS,
+    benchmark_figure,
+    colours,
+    overview_figure,
+    training_figure,
+)
 from alexnet_lab.files import read_runs, write_csv, write_json
-from alexnet_lab.params import Benchmark, Compare, Exercise, Study
+from alexnet_lab.params import Benchmark, Compare, Data, Exercise, Study, Value
 from alexnet_lab.report import (
     benchmark_answer,
     benchmark_section,
@@ -300,6 +308,23 @@ def test_an_exercise_that_diverged_altogether_is_drawn(tmp_path: Path) -> None:
     assert answer == "Every run diverged: **lost** from epoch 1 (1 of 1 seeds)."
 
 
+def test_the_overview_sets_what_was_measured_beside_what_the_text_says(
+    curves: pd.DataFrame, tmp_path: Path
+) -> None:
+    claims = {
+        of: Value(kind="value", says="", quantity="final_accuracy", of=of, value=value)
+        for of, value in (("fast", 77.5), ("lost", 50.0))
+    }
+    silent = exercise_of(ALL_PANELS)
+    exercises = {"one": silent.model_copy(update={"claims": claims}), "two": silent}
+    figure = overview_figure({"one": curves, "two": curves}, exercises)
+    figure.savefig(tmp_path / "x.png")
+    for axis, expected in zip(figure.axes, ([(77.5, 1)], []), strict=True):
+        crosses = [line for line in axis.lines if line.get_marker() == "x"]
+        assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in crosses] == expected
+        assert [tick.get_text() for tick in axis.get_yticklabels()] == ["slow", "fast"]
+
+
 def test_without_a_gpu_nothing_is_said_of_it(
     small: Benchmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,15 +340,18 @@ def test_the_networks_facts_are_those_of_alexnet(study: Study) -> None:
 
 
 def test_the_report_says_what_a_reader_must_know(
-    curves: pd.DataFrame, timing: pd.DataFrame
+    curves: pd.DataFrame, timing: pd.DataFrame, study: Study
 ) -> None:
+    changed = study.model_copy(update={"lr": 0.05, "data": Data(source="sample")})
     section = training_section("demo", exercise_of(ALL_PANELS), curves, timing)
-    page = report([section], {}, remarks("sample", {"lr": 0.05}), {"seeds": "0, 1"})
+    page = report([section], {}, remarks(changed), {"seeds": "0, 1"})
     assert page.index("sample in git") < page.index("lr = 0.05") < page.index("Why?")
     assert "**fast**, 81.00 ± 12.71 %" in page and "plots/demo.png" in page
     assert "| slow" in page and "a CPU" in page and "seeds: 0, 1" in page
     assert "`dvc exp run -S 'a=1'`" in page
-    assert report([section], {}, remarks("official", {}), {}).count(">") == 0
+    assert report([section], {}, remarks(study), {}).count(">") == 0
+    glanced = next(line for line in page.splitlines() if line.startswith("| Why?"))
+    assert "**fast**, 81.00 ± 12.71 %; lowest: **slow**" in glanced
 
 
 def test_curves_of_other_variants_are_left_alone(tmp_path: Path) -> None:
@@ -348,7 +376,7 @@ def test_the_readmes_tables_are_what_was_measured() -> None:
         benchmark_section(study.benchmark.model_copy(update={"claims": {}}), steps),
     ]
     page = report(sections, {}, [], {})
-    rows = [line for line in page.splitlines() if line.startswith("|")]
+    rows = [line for line in page.splitlines() if re.match(r"\| (?!question|:-)", line)]
     assert len(rows) > 10
     assert [row for row in rows if row not in readme] == []
 

@@ -3,6 +3,8 @@
 import hashlib
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
@@ -13,15 +15,18 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_lab import checkpoint
+from alexnet_lab import checkpoint, workers
 from alexnet_lab.checkpoint import Checkpoints, folder_of
 from alexnet_lab.datasets import Dataset
 from alexnet_lab.devices import make_deterministic
+from alexnet_lab.errors import UserError
+from alexnet_lab.files import write_csv
 from alexnet_lab.params import Arithmetic, Recipe, Study
-from alexnet_lab.training import curves, train
-from alexnet_lab.workers import Job, restore
+from alexnet_lab.sample import read_sample
+from alexnet_lab.training import Epoch, curves, timing, train
+from alexnet_lab.workers import Job, done_before, plan
 
-CPU = torch.device("cpu")
+ROOT = Path(__file__).parent.parent
 EPOCHS = 4
 
 
@@ -42,8 +47,10 @@ def first(data: Dataset) -> Dataset:
 
 def interrupted(recipe: Recipe, data: Dataset, store: Checkpoints, after: int, *how: Any) -> Any:
     """The curve of a run that is left after some epochs and begun again."""
-    before = curves(islice(train(recipe, data, 0, *how, store), after))
-    return before + curves(train(recipe, data, 0, *how, store))
+    before = list(islice(train(recipe, data, 0, *how, store), after))
+    found = list(train(recipe, data, 0, *how, store))
+    assert found[:after] == before  # the seconds too: they were not trained again
+    return curves(found)
 
 
 @pytest.mark.parametrize(
@@ -102,11 +109,11 @@ def test_a_damaged_newest_gives_way_to_the_one_before(
     whole = curves(train(recipe, data, 0, "fp32"))
     list(islice(train(recipe, data, 0, "fp32", store), 3))
     damage(tmp_path / "epoch-000003.pt")
-    state = store.load(CPU, said.append)
+    state = store.load(said.append)
     assert state is not None and len(state["epochs"]) == 2
     if damage is not Path.unlink:
         assert len(said) == 1 and said[0].endswith("is damaged: the one before is used.")
-    assert curves(train(recipe, data, 0, "fp32", store)) == whole[2:]
+    assert curves(train(recipe, data, 0, "fp32", store)) == whole
 
 
 @DAMAGE
@@ -119,7 +126,7 @@ def test_with_both_damaged_the_run_starts_over_and_says_so(
     whole = curves(train(recipe, data, 0, "fp32", store))
     for path in store.folder.iterdir():
         damage(path)
-    assert restore(job, (0,), said.append) == []
+    assert done_before(job, (0,), said.append) == {0: 0}
     if damage is not Path.unlink:
         assert said[-1].endswith("is damaged: the run starts over.")
     assert curves(train(recipe, data, 0, "fp32", store)) == whole
@@ -129,13 +136,111 @@ def test_with_both_damaged_the_run_starts_over_and_says_so(
     ]
 
 
+def test_what_cannot_be_read_is_no_damage(
+    recipe: Recipe, mnist: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk's or the memory's failure passes; a checkpoint deleted for it would not come back."""
+    job = Job("activation relu", recipe, tmp_path, 2, "fp32", "a CPU", tmp_path)
+    store = job.checkpoints_of(0)
+    list(islice(train(recipe, first(mnist), 0, "fp32", store), 2))
+    before = sorted(store.folder.iterdir())
+
+    def broken(*_: Any, **__: Any) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    def full(*_: Any, **__: Any) -> bytes:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", broken)
+        with pytest.raises(UserError, match=r"epoch-000002\.pt cannot be read: Input/output error"):
+            store.load()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", full)
+        with pytest.raises(UserError, match="does not fit in memory"):
+            done_before(job, (0,), print)
+    assert sorted(store.folder.iterdir()) == before
+
+
+def test_an_interrupted_run_keeps_its_precision(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`auto` is a trial by the clock, which may fall otherwise the second time."""
+    data = tmp_path / "mnist"
+    data.mkdir()
+    for key, array in read_sample(ROOT / "data/sample/mnist").items():
+        np.save(data / f"{key}.npy", array)
+    monkeypatch.setenv("ALEXNET_LAB_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    monkeypatch.setattr(workers, "choose", lambda *_: "bf16")
+    begun = plan(study, "activation", "relu", data, print)
+    begun.checkpoints.mkdir(parents=True)
+    monkeypatch.setattr(workers, "choose", lambda *_: "fp32")
+    assert plan(study, "activation", "relu", data, print) == begun
+    assert plan(study, "activation", "tanh", data, print).precision == "fp32"
+
+
+def test_the_rows_of_a_complete_run_stay_until_dvc_has_noted_them(
+    recipe: Recipe, mnist: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, folder, output = first(mnist), tmp_path / "of" / "relu", tmp_path / "timing.csv"
+    store = Checkpoints(folder / "seed0")
+
+    def run() -> list[Epoch]:
+        with checkpoint.alone(folder, print):
+            epochs = list(train(recipe, data, 0, "fp32", store))
+            write_csv(timing(epochs), output)
+            checkpoint.close(folder, output)
+        return epochs
+
+    monkeypatch.setenv("DVC_STAGE", "activation@relu")
+    once = run()
+    (row,) = store.folder.iterdir()  # no weights are kept
+    assert row.stat().st_size < 10_000
+    assert run() == once  # so DVC died before it noted them
+    Path("dvc.lock").write_text(hashlib.md5(output.read_bytes()).hexdigest())
+    again = run()  # so someone forces it
+    assert curves(again) == curves(once) and again != once
+    with checkpoint.alone(tmp_path / "of" / "tanh", print):  # so DVC has gone on
+        assert [path.name for path in (tmp_path / "of").iterdir()] == ["tanh"]
+    monkeypatch.delenv("DVC_STAGE")
+    run()
+    assert list((tmp_path / "of").iterdir()) == []
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from alexnet_lab import checkpoint
+with checkpoint.alone(Path(sys.argv[1]), print):
+    print("held", flush=True)
+    input()
+    Path(sys.argv[2]).touch()
+"""
+
+
+def test_who_trains_the_same_waits(tmp_path: Path) -> None:
+    said: list[str] = []
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run"), str(tmp_path / "done")]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdin and other.stdout and other.stdout.readline() == "held\n"
+
+        def say(line: str) -> None:
+            said.append(line)
+            other.communicate("go on\n")
+
+        with checkpoint.alone(tmp_path / "run", say):
+            assert (tmp_path / "done").exists()
+    assert said == [f"Waiting for the process that trains the same ({tmp_path / 'run'})"]
+
+
 def test_where_each_seed_goes_on_is_said_in_one_line(
     recipe: Recipe, mnist: Dataset, tmp_path: Path
 ) -> None:
     said: list[str] = []
     job = Job("activation relu", recipe, tmp_path, 2, "fp32", "a CPU", tmp_path)
-    done = list(islice(train(recipe, first(mnist), 1, "fp32", job.checkpoints_of(1)), 3))
-    assert restore(job, (0, 1, 2), said.append) == done
+    list(islice(train(recipe, first(mnist), 1, "fp32", job.checkpoints_of(1)), 3))
+    assert done_before(job, (0, 1, 2), said.append) == {0: 0, 1: 3, 2: 0}
     assert said == ["activation relu seed 1 goes on after epoch 3/4"]
 
 
@@ -155,7 +260,7 @@ def test_a_pickle_in_a_checkpoint_never_runs(dump: Any, tmp_path: Path) -> None:
     content = (tmp_path / "gadget").read_bytes()
     signed = hashlib.sha256(content).digest() + content
     (tmp_path / "epoch-000001.pt").write_bytes(signed)
-    assert Checkpoints(tmp_path).load(CPU, said.append) is None
+    assert Checkpoints(tmp_path).load(said.append) is None
     assert "starts over" in said[0] and not mark.exists()
     torch.load(tmp_path / "gadget", weights_only=False) if dump is torch.save else pickle.loads(
         content

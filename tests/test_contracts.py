@@ -115,7 +115,7 @@ def views(stage: PipelineStage) -> Callable[[Study], Any]:
         case "stages/train.py":
             return lambda study: (
                 study.recipe(*words[:2]),
-                study.seeds,
+                study.seeds_of(words[0]),
                 study.threads,
                 study.precision,
             )
@@ -151,14 +151,14 @@ OTHER = {
 }
 
 
-def changed(value: Any) -> Any:
+def changed(key: Any, value: Any) -> Any:
     """Another valid value of the same kind."""
     if isinstance(value, bool):
         return not value
     if value is None:
-        return 7
+        return [7] if key == "seeds" else 7
     if isinstance(value, int):
-        return value + 4  # a kernel stays odd, seeds stay distinct
+        return value + 10  # a kernel stays odd, seeds stay distinct
     if isinstance(value, float):
         return value * 0.9
     return OTHER.get(value, f"{value}?")
@@ -169,7 +169,7 @@ def with_change(raw: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
     node = new
     for key in path[:-1]:
         node = node[key]
-    node[path[-1]] = changed(node[path[-1]])
+    node[path[-1]] = changed(path[-1], node[path[-1]])
     return new
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.files import replace, write_csv
+from alexnet_lab.files import read_json, replace, write_csv, write_json
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
@@ -42,6 +42,7 @@ def test_what_a_killed_process_left_is_swept_and_a_living_ones_is_not(tmp_path: 
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     names = [f".x.{pid}.new.csv" for pid in (dead.pid, os.getppid())]
+    (tmp_path / f".x.{os.getpid()}.new.csv").mkdir()  # of a dead process with our number
     for name in (*names, ".y.1.new.csv"):
         (tmp_path / name).write_text("half")
     write_csv([], tmp_path / "x.csv")
@@ -70,6 +71,29 @@ from tests.test_files import folder_of
 for _ in range(50):
     replace(Path(sys.argv[1]), lambda new: folder_of(int(sys.argv[2]), new))
 """
+
+
+def test_a_folder_that_cannot_be_replaced_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace(tmp_path / "data", lambda new: folder_of(1, new))
+    real, calls = Path.replace, []
+
+    def first_in_the_way_then_broken(new: Path, path: Path) -> Path:
+        calls.append(path.exists())
+        return real(new, path) if path.exists() else real(new / "missing", path)
+
+    monkeypatch.setattr(Path, "replace", first_in_the_way_then_broken)
+    with pytest.raises(UserError, match="data cannot be written"):
+        replace(tmp_path / "data", lambda new: folder_of(2, new))
+    assert calls == [True, False]
+    assert [np.load(path)[0] for path in (tmp_path / "data").iterdir()] == [1, 1, 1]
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_number_that_is_not_finite_is_null_wherever_it_stands(tmp_path: Path) -> None:
+    write_json({"a": [float("nan"), {"b": (float("inf"), 1.5)}]}, tmp_path / "x.json")
+    assert read_json(tmp_path / "x.json") == {"a": [None, {"b": [None, 1.5]}]}
 
 
 def test_two_processes_replacing_one_folder_do_no_harm(tmp_path: Path) -> None:

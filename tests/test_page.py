@@ -36,7 +36,8 @@ def content(tmp_path: Path) -> str:
     picture = (tmp_path / "x.png").read_bytes()
     plt.close()
     charts = {name: training_charts(name, CURVES) for name in ("activation", "schedules")}
-    return page(report(sections, {}, [], {}), dict.fromkeys(charts, picture), charts)
+    pictures = dict.fromkeys([*charts, "overview"], picture)
+    return page(report(sections, {}, [], {}), pictures, charts)
 
 
 def specs(content: str) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def specs(content: str) -> dict[str, Any]:
 def test_the_page_holds_all_it_needs(content: str) -> None:
     body = content[: content.index("<script>")]
     assert not re.search(r'(src|href)="(?!data:)', body)
-    assert body.count('src="data:image/png;base64,') == 2 and body.count(' alt="') == 2
+    assert body.count('src="data:image/png;base64,') == 3 and body.count(' alt="') == 3
     assert "&lt;script&gt;alert(1)" in body and "<script>alert" not in content
     assert len(content) < 5 * 2**20
     assert set(specs(content)) == {f"{n}-{i}" for n in ("activation", "schedules") for i in (0, 1)}

@@ -95,7 +95,7 @@ def test_a_top_level_number_overrides_every_exercise(raw: dict[str, Any], value:
         ("seeds", [], ["seeds should have at least one entry"]),
         ("data", None, ["data should be a valid mapping"]),
         ("seeds", 3, ["seeds", "list", "3"]),
-        ("seeds", [1, 1], ["seeds", "repeat"]),
+        ("batchnorm.seeds", [1, 1], ["batchnorm.seeds", "repeat"]),
         ("threads", 0, ["threads", "not 0"]),
         ("data.source", "web", ["data.source", "'official' or 'sample'", "web"]),
         ("benchmark.batch_sizes", [32, 0], ["benchmark.batch_sizes[1]", "not 0"]),

@@ -70,6 +70,17 @@ if how == "torn": die_at("fsync", before=tear)
 if how == "unnamed": die_at("replace")
 if how == "named": die_at("replace", after=True)
 """
+DIES_AFTER_THE_STAGE = """
+import os, signal, subprocess, sys
+if sys.argv[:1] != [""] and os.path.basename(sys.orig_argv[1]) == "dvc":
+    real = subprocess.Popen.communicate
+    def communicate(self, *args, **kwargs):
+        found = real(self, *args, **kwargs)
+        if "stages/train.py" in str(self.args):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+    subprocess.Popen.communicate = communicate
+"""
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +168,14 @@ def no_litter(project: Path) -> None:
     """Nothing that git would show but what the pipeline makes, no temporary file anywhere."""
     left = [path for path in project.rglob(".*.new*") if ".git" not in path.parts]
     assert left == []
-    checkpoints = project / ".checkpoints"
-    assert not checkpoints.exists() or not any(checkpoints.iterdir())
+    kept = list((project / ".checkpoints").glob("*"))  # the rows of the last run, no weights
+    size = sum(path.stat().st_size for path in (project / ".checkpoints").rglob("*.*"))
+    assert len(kept) <= 1 and size < 20_000
+
+
+def trained(said: str) -> int:
+    """Epochs that a run, or several, did."""
+    return len(re.findall(rf"epoch \d/{EPOCHS}: loss", said))
 
 
 def test_killed_at_random_moments_and_run_again_it_gives_the_same_bytes(
@@ -167,33 +184,58 @@ def test_killed_at_random_moments_and_run_again_it_gives_the_same_bytes(
     seed = int(os.environ.get("SURVIVAL_SEED", "1"))
     rng = random.Random(seed)
     expected = digests(project, *REPEATABLE)
-    early = 0
+    early = went_on = 0
     for stage, times in KILLS.items():
         begin = time.monotonic()
         assert call(project, "dvc", "repro", "-f", "-s", stage).returncode == 0
         seconds = time.monotonic() - begin
         assert call(project, "dvc", "repro").returncode == 0
         for turn in range(times):
-            before = digests(project, *ALL)
-            command = ("dvc", "repro", "-f", "-s", stage)
-            process = start(project, *command)
-            moment = rng.uniform(0.3, 1.0) * seconds
+            before, lock = digests(project, *ALL), (project / "dvc.lock").read_text()
+            process = start(project, "dvc", "repro", "-f", "-s", stage)
+            moment = rng.uniform(0.4, 1.0) * seconds
             time.sleep(moment)
             early += process.poll() is None
             whom = ("group", "dvc", "stage")[turn % 3]
             kill(process, whom) if process.poll() is None else None
-            finish(process)
+            said = finish(process)
             about = f"{stage} {whom} after {moment:.2f} of {seconds:.2f} s, seed {seed}"
-            for again in (call(project, *command), call(project, "dvc", "repro")):
-                assert again.returncode == 0, about + again.stdout + again.stderr
+            noted = (project / "dvc.lock").read_text() != lock  # so -f means from the start
+            again = call(project, "dvc", "repro", "-f", "-s", stage)
+            assert again.returncode == 0, about + again.stdout + again.stderr
+            if not noted:  # an epoch that was under way is not counted: it had not been said
+                assert trained(said + again.stdout) <= 2 * EPOCHS, about + said + again.stdout
+                went_on += 0 < trained(again.stdout) < 2 * EPOCHS
+            assert call(project, "dvc", "repro").returncode == 0
             assert digests(project, *REPEATABLE) == expected, about
             if stage.startswith(("compare", "report")):
                 assert digests(project, *ALL) == before, about
             no_litter(project)
             assert "up to date" in call(project, "dvc", "status").stdout, about
     assert sum(KILLS.values()) == 30
-    print(f"{early} of 30 kills hit a running stage")
-    assert early >= 20
+    print(f"{early} of 30 kills hit a running stage, {went_on} runs went on from checkpoints")
+    assert early >= 20 and went_on
+
+
+def test_killed_between_its_end_and_dvcs_note_it_trains_nothing_again(
+    project: Path, tmp_path: Path
+) -> None:
+    """DVC is killed as it begins to hash the outputs of a stage that has ended."""
+    expected = digests(project, *REPEATABLE)
+    (tmp_path / "sitecustomize.py").write_text(DIES_AFTER_THE_STAGE)
+    command = ("dvc", "repro", "-f", "-s", "activation@relu")
+    process = start(project, *command, PYTHONPATH=str(tmp_path))
+    said = finish(process)
+    assert process.returncode == -signal.SIGKILL and trained(said) == 2 * EPOCHS
+    seconds = digests(project, "metrics/timing/activation/*")
+    again = call(project, *command)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout.count("goes on after epoch 6/6") == 2 and trained(again.stdout) == 0
+    assert digests(project, *REPEATABLE) == expected
+    assert digests(project, "metrics/timing/activation/*") == seconds
+    forced = call(project, *command)
+    assert trained(forced.stdout) == 2 * EPOCHS  # -f means what it says
+    no_litter(project)
 
 
 @pytest.mark.parametrize("number", [1, 2, 5])
@@ -240,7 +282,7 @@ def test_a_signal_ends_training_in_two_seconds_with_one_line(
 
 
 @pytest.mark.parametrize("delay", [0.3, 0.8, 1.5, 2.5, 3.5])
-def test_ctrl_c_shows_no_traceback_however_early(project: Path, delay: float) -> None:
+def test_ctrl_c_shows_no_traceback_while_torch_is_imported_too(project: Path, delay: float) -> None:
     process = start(project, "dvc", "repro", "-f", "-s", "activation@relu")
     read_until(process, "> python")
     time.sleep(delay)
@@ -250,9 +292,12 @@ def test_ctrl_c_shows_no_traceback_however_early(project: Path, delay: float) ->
     assert "Traceback" not in said and said.count("nothing is lost") == 1, said
 
 
-def test_where_dvc_alone_was_killed_the_stage_ends_too(project: Path) -> None:
-    process = start(project, "dvc", "repro", "-f", "-s", "activation@relu")
-    read_until(process, "epoch 1/6")
+@pytest.mark.parametrize("shell", ["/bin/bash", "/bin/sh"])  # one that gives way, one that may not
+def test_where_dvc_alone_was_killed_the_stage_ends_too(project: Path, shell: str) -> None:
+    path = project / "params.yaml"  # minutes, so that it does not end by itself
+    path.write_text(path.read_text().replace(f"\nepochs: {EPOCHS}\n", "\nepochs: 1000\n"))
+    process = start(project, "dvc", "repro", "-f", "-s", "activation@relu", SHELL=shell)
+    read_until(process, "epoch 1/1000")
     stage = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()

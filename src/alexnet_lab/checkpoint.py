@@ -1,6 +1,6 @@
 """Where an interrupted run goes on: its state after each epoch, outside DVC's outputs.
 
-A run's folder is named by a hash of all that its numbers come from, so a stale state is
+A variant's folder is named by a hash of all that its numbers come from, so a stale state is
 never found. Random streams are derived from the epoch, so there is none to be kept.
 """
 
@@ -8,18 +8,21 @@ import hashlib
 import io
 import os
 import pickle
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
-from alexnet_lab.files import replace
+from alexnet_lab.errors import UserError
+from alexnet_lab.files import discard, replace
 
 KEPT = 2  # the newest, and the one before in case the newest is damaged
 DIGEST = hashlib.sha256().digest_size  # bytes before the content of a file
+WRITTEN = "written"  # in a variant's folder: the MD5, as in dvc.lock, of what came of it
 
 
 class DamageError(Exception):
@@ -39,52 +42,106 @@ class Checkpoints:
         content = buffer.getvalue()
         signed = hashlib.sha256(content).digest() + content
         replace(self.folder / f"epoch-{epoch:06}.pt", lambda new: new.write_bytes(signed))
-        for path in self._newest_first()[KEPT:]:
-            path.unlink(missing_ok=True)
+        self.keep(KEPT)
 
-    def load(
-        self, device: torch.device, say: Callable[[str], None] = lambda _: None
-    ) -> dict[str, Any] | None:
-        """The newest whole state; says which are damaged, and removes them."""
+    def load(self, say: Callable[[str], None] = lambda _: None) -> dict[str, Any] | None:
+        """The newest whole state, on the CPU; says which are damaged, and removes them.
+
+        UserError where one cannot be read: it may be whole.
+        """
         found = self._newest_first()
         for path in found:
             try:
-                return _read(path, device)
+                return _read(path)
             except DamageError:
-                path.unlink(missing_ok=True)
+                discard(path)
                 last = path == found[-1]
                 then = "the run starts over" if last else "the one before is used"
                 say(f"Checkpoint {path} is damaged: {then}.")
         return None
 
+    def keep(self, newest: int) -> None:
+        """Remove all but so many."""
+        for path in self._newest_first()[newest:]:
+            discard(path)
+
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("epoch-*.pt"), reverse=True)
 
 
-def _read(path: Path, device: torch.device) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         signed = path.read_bytes()
-        content = signed[DIGEST:]
-        if hashlib.sha256(content).digest() != signed[:DIGEST]:
-            raise DamageError
-        state: dict[str, Any] = torch.load(io.BytesIO(content), device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}. Mend that, or remove the file to train "
+            "from the checkpoint before it."
+        ) from error
+    content = signed[DIGEST:]
+    if hashlib.sha256(content).digest() != signed[:DIGEST]:
+        raise DamageError
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(content), "cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
         raise DamageError from error
     return state
 
 
+@contextmanager
+def alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Have a variant's folder to oneself: whoever else trains the same waits, and finds it done.
+
+    UserError where it cannot be written.
+    """
+    lock = FileLock(folder / "lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"Waiting for the process that trains the same ({folder})")
+            lock.acquire()
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    try:
+        _sweep(folder)
+        yield
+    finally:
+        discard(Path(lock.lock_file))
+        with suppress(OSError):  # there are checkpoints in it
+            folder.rmdir()
+        lock.release()
+
+
+def close(folder: Path, output: Path) -> None:
+    """All of a variant's epochs are in ``output``: their rows stay until DVC has noted it.
+
+    Were they removed at once, a kill in between would cost the whole training.
+    """
+    if "DVC_STAGE" not in os.environ:
+        discard(folder)
+        return
+    for run in folder.iterdir():
+        Checkpoints(run).keep(newest=1)
+    digest = hashlib.md5(output.read_bytes(), usedforsecurity=False).hexdigest()
+    replace(folder / WRITTEN, lambda new: new.write_text(digest))
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what is closed. DVC noted the others when it went on to the next stage."""
+    for mark in folder.parent.glob(f"*/{WRITTEN}"):
+        lock = Path("dvc.lock")
+        noted = lock.is_file() and mark.read_text() in lock.read_text()
+        discard(mark.parent if noted or mark.parent != folder else mark)
+
+
 def folder_of(name: str, data: Path, *settings: object) -> Path:
-    """Where a run is kept that has this name, this data, these settings and this code."""
+    """Where a variant is kept that has this name, this data, these settings and this code."""
     digest = hashlib.sha256(f"{settings} {torch.__version__}".encode())
     for path in (*sorted(Path(__file__).parent.glob("*.py")), *sorted(data.iterdir())):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return _home() / f"{name.replace(' ', '-')}-{digest.hexdigest()[:16]}"
-
-
-def remove(folder: Path) -> None:
-    """A run is complete: its checkpoints go."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _home() -> Path:

@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
@@ -25,7 +27,17 @@ if TYPE_CHECKING:  # for their types alone: a stage should not wait for torch to
     from alexnet_lab.benchmark import Measurement
     from alexnet_lab.training import Epoch
 
-PARENT = os.getppid()  # before a stage imports torch
+
+def _dvc() -> int:
+    """The nearest ancestor that is no shell: not every /bin/sh gives way to its command."""
+    pid = os.getppid()
+    with suppress(OSError):  # no /proc: the parent
+        while Path(f"/proc/{pid}/comm").read_text().rstrip().endswith("sh"):
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return pid
+
+
+DVC = _dvc()  # before a stage imports torch
 console = Console(soft_wrap=True)  # a line of a log stays one line
 
 
@@ -38,7 +50,7 @@ def run(stage: Callable[[], None]) -> None:
         if signal.getsignal(number) != signal.SIG_IGN:  # so it is for a job in the background
             signal.signal(number, _stop)
     if "DVC_STAGE" in os.environ:
-        threading.Thread(target=_stop_with, args=(PARENT,), daemon=True).start()
+        threading.Thread(target=_stop_with_dvc, daemon=True).start()
     try:
         stage()
     except UserError as error:
@@ -53,9 +65,9 @@ def _stop(number: int, _: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def _stop_with(dvc: int) -> None:
+def _stop_with_dvc() -> None:
     """Where DVC was killed, a stage that went on would meet its own rerun."""
-    while os.getppid() == dvc:
+    while _dvc() == DVC:
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -78,15 +90,16 @@ def say(line: str) -> None:
 
 
 def follow(
-    epochs: Iterable[Epoch], before: Iterable[Epoch], titles: Mapping[int, str], total: int
+    epochs: Iterable[Epoch], done: Mapping[int, int], titles: Mapping[int, str], total: int
 ) -> Iterator[Epoch]:
-    """Pass each epoch on, showing a bar a seed that begins after the epochs done before.
+    """Pass each epoch on, showing a bar a seed.
 
-    Without a terminal, a line an epoch.
+    Without a terminal, a line an epoch but for as many of each seed as were done before.
     """
     if not console.is_terminal:
         for epoch in epochs:
-            console.print(f"{titles[epoch.seed]} epoch {epoch.epoch}/{total}: {_said(epoch)}")
+            if epoch.epoch > done[epoch.seed]:
+                console.print(f"{titles[epoch.seed]} epoch {epoch.epoch}/{total}: {_said(epoch)}")
             yield epoch
         return
     columns = (
@@ -97,8 +110,6 @@ def follow(
     )
     with Progress(*columns, console=console) as progress:
         bars = {seed: progress.add_task(titles[seed], total=total, said="") for seed in titles}
-        for epoch in before:
-            progress.update(bars[epoch.seed], completed=epoch.epoch, said=_said(epoch))
         for epoch in epochs:
             progress.update(bars[epoch.seed], completed=epoch.epoch, said=_said(epoch))
             yield epoch

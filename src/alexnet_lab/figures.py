@@ -27,7 +27,7 @@ from alexnet_lab.analysis import (
     throughput,
     until,
 )
-from alexnet_lab.params import Compare
+from alexnet_lab.params import Compare, Exercise
 from alexnet_lab.statistics import estimate
 
 mpl.use("Agg")
@@ -66,6 +66,29 @@ def training_figure(curves: pd.DataFrame, timing: pd.DataFrame, compare: Compare
         seeds = curves["seed"].nunique()
         note = "one run each" if seeds == 1 else f"{seeds} seeds: thin lines, dots; 95 % intervals"
         _legend(figure, axes, _labelled(colour, diverged), note)
+    return figure
+
+
+def overview_figure(runs: Mapping[str, pd.DataFrame], exercises: Mapping[str, Exercise]) -> Figure:
+    """Final test accuracy, a panel an exercise, with the original's numbers."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _grid(len(runs))
+        for axis in axes[len(runs) :]:
+            axis.set_axis_off()
+        for axis, (name, curves) in zip(axes, runs.items(), strict=False):
+            colour = colours(list(curves["variant"].unique()))
+            _final_accuracy(axis, curves, None, colour, None)
+            claimed = exercises[name].claimed("final_accuracy")
+            for row, variant in enumerate(colour):
+                if variant in claimed:
+                    axis.plot(claimed[variant], row, "x", color="black", ms=8, mew=1.8)
+            axis.set_title(name.capitalize())
+        marks: Any = {"color": "grey", "marker": "o", "alpha": 0.6, "lw": 1.2}
+        handles = [
+            Line2D([], [], **marks, label="measured: a dot a seed, the mean, its 95 % interval"),
+            Line2D([], [], color="black", marker="x", ms=8, mew=1.8, ls="", label="the text says"),
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
@@ -165,7 +188,7 @@ def _learning_rate(
 
 
 def _final_accuracy(
-    axis: Axes, curves: pd.DataFrame, _timing: pd.DataFrame, colour: Colours, _compare: Compare
+    axis: Axes, curves: pd.DataFrame, _timing: object, colour: Colours, _compare: object
 ) -> None:
     final = at_last_epoch(curves).set_index(["variant", "seed"])["test_accuracy"]
     _dots(axis, final, colour, "{:.2f}")

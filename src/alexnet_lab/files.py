@@ -1,5 +1,6 @@
 """Files that are complete or absent: written beside their place, flushed, then renamed."""
 
+import errno
 import json
 import math
 import os
@@ -35,8 +36,9 @@ def replace(path: Path, write: Callable[[Path], Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
+        discard(new)  # of a dead process that had this one's number
         write(new)
-        for file in new.iterdir() if new.is_dir() else (new,):
+        for file in (*new.iterdir(), new) if new.is_dir() else (new,):
             _flush(file)
         _move(new, path)
         _flush(path.parent)
@@ -46,22 +48,25 @@ def replace(path: Path, write: Callable[[Path], Any]) -> None:
             "permissions, and run the same command again."
         ) from error
     finally:
-        _remove(new)
+        discard(new)
 
 
 def _move(new: Path, path: Path) -> None:
-    """Rename; a folder that is in the way is moved aside first, whole, and then removed."""
+    """Rename; a folder that is in the way is moved aside until the new one has its place."""
+    old = path.with_name(f".{path.stem}.{os.getpid()}.old.new{path.suffix}")
     while True:
         try:
             new.replace(path)
-            return
+            break
         except OSError:
             if not (new.is_dir() and path.is_dir()):
+                with suppress(OSError):
+                    old.rename(path)
                 raise
-        old = path.with_name(f".{path.stem}.{os.getpid()}.old.new{path.suffix}")
-        with suppress(FileNotFoundError):  # another process was quicker
+        discard(old)  # there is a later one: another process was quicker
+        with suppress(FileNotFoundError):
             path.rename(old)
-        _remove(old)
+    discard(old)
 
 
 def _sweep(path: Path) -> None:
@@ -69,7 +74,7 @@ def _sweep(path: Path) -> None:
     for left in path.parent.glob(f".{path.stem}.*.new{path.suffix}"):
         pid = left.name.removeprefix(f".{path.stem}.").split(".")[0]
         if pid.isdecimal() and not _is_alive(int(pid)):
-            _remove(left)
+            discard(left)
 
 
 def _is_alive(pid: int) -> bool:
@@ -82,7 +87,8 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _remove(path: Path) -> None:
+def discard(path: Path) -> None:
+    """Remove a file or a folder where that can be done; nothing depends on it."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -95,6 +101,9 @@ def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:  # some file systems do so only for files
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
     finally:
         os.close(descriptor)
 
@@ -102,6 +111,8 @@ def _flush(path: Path) -> None:
 def _finite(content: Any) -> Any:
     if isinstance(content, Mapping):
         return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content

@@ -36,18 +36,21 @@ def read_pictures(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
 
 
 def page(text: str, pictures: Mapping[str, bytes], charts: Mapping[str, Sequence[Chart]]) -> str:
-    """The HTML of a Markdown report; ``pictures`` (PNG) and ``charts`` by their exercise.
+    """The HTML of a Markdown report; ``pictures`` (PNG) and ``charts`` by name.
 
-    A picture ``plots/<exercise>.png`` of the text is put inside, its charts before it.
+    A picture ``plots/<name>.png`` of the text is put inside; an exercise's charts come before it.
     """
 
     def place(image: re.Match[str]) -> str:
         name, rest = image["name"], image["rest"]
         inside = base64.b64encode(pictures[name]).decode()
+        picture = f'<img src="data:image/png;base64,{inside}"{rest}>'
+        if name not in charts:
+            return f"<p>{picture}</p>"
         divisions = "".join(f'<div id="{name}-{i}"></div>' for i in range(len(charts[name])))
         return (
-            f'<div class="charts">{divisions}</div><details><summary>All panels, as a picture'
-            f'</summary><img src="data:image/png;base64,{inside}"{rest}></details>'
+            f'<div class="charts">{divisions}</div>'
+            f"<details><summary>All panels, as a picture</summary>{picture}</details>"
         )
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -328,11 +329,25 @@ Claim = Annotated[
 Claims = dict[Name, Claim]
 
 
+def _unique(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("should not repeat a seed: the same seed gives the same run")
+    return seeds
+
+
+Seeds = Annotated[
+    tuple[Annotated[Integer, Field(ge=0, lt=2**63)], ...],
+    Field(min_length=1),
+    AfterValidator(_unique),
+]
+
+
 class Exercise(Strict):
     """A base recipe, and variants that differ from it."""
 
     question: str
     what_if: str  # what a curious reader changes next, as `dvc exp run -S` takes it
+    seeds: Seeds
     train: Recipe
     compare: Compare
     claims: Claims = Field(default_factory=dict)  # of the original; an exercise of yours has none
@@ -355,6 +370,11 @@ class Exercise(Strict):
         if self.compare.baseline not in self.variants:
             raise ValueError(f"has no variant '{self.compare.baseline}', its compare.baseline")
         return self
+
+    def claimed(self, quantity: Quantity) -> dict[str, float]:
+        """The original's numbers of a quantity, by variant."""
+        values = [claim for claim in self.claims.values() if isinstance(claim, Value)]
+        return {claim.of: claim.value for claim in values if claim.quantity == quantity}
 
 
 class Target(Strict):
@@ -393,19 +413,12 @@ class Study(Strict):
     lr: Positive | None
     epochs: Count | None
     batch_size: Count | None
-    seeds: Annotated[tuple[Annotated[Integer, Field(ge=0, lt=2**63)], ...], Field(min_length=1)]
+    seeds: Seeds | None
     threads: Count
     precision: Literal["auto"] | Arithmetic
     data: Data
     takeaways: Claims
     benchmark: Benchmark
-
-    @field_validator("seeds")
-    @classmethod
-    def _unique(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("should not repeat a seed: the same seed gives the same run")
-        return seeds
 
     @property
     def exercises(self) -> dict[str, Exercise]:
@@ -424,6 +437,10 @@ class Study(Strict):
         if variant not in variants:
             raise UserError(f"params.yaml: {exercise}.variants has no '{variant}'")
         return variants[variant].model_copy(update=self.overridden)
+
+    def seeds_of(self, exercise: str) -> tuple[int, ...]:
+        """One run of every variant for each; the top-level what-if overrides."""
+        return self.seeds or self.exercise(exercise).seeds
 
     @property
     def overridden(self) -> dict[str, float]:

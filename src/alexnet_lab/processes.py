@@ -83,12 +83,16 @@ def _serve(iterate: Callable[[], Iterator[Any]], pipe: connection.Connection) ->
     items = iterate()
     answer: Any = ...
     while answer is not None:
-        pipe.recv()
+        try:
+            pipe.recv()
+        except (EOFError, OSError):  # the parent is gone
+            return
         try:
             answer = next(items, None)
         except UserError as error:
             answer = error
-        pipe.send(answer)
+        with suppress(BrokenPipeError):
+            pipe.send(answer)
 
 
 def _end_with_parent() -> None:

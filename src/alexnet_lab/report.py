@@ -37,10 +37,11 @@ HEADINGS = {
 
 @dataclass(frozen=True)
 class Section:
-    """One exercise's part: its title, question, answer in a sentence, tables and ledger."""
+    """One exercise's part: its title, question, answer in brief and in full, tables, ledger."""
 
     name: str
     question: str
+    brief: str
     answer: str
     tables: tuple[pd.DataFrame, ...]
     measured_on: str
@@ -61,6 +62,8 @@ def report(
         "# AlexNet Lab: what was measured",
         banner,
         _verdicts([*everything, *takeaways.values()], of_the_study=not remarks),
+        "![Final test accuracy of every variant, and the text's number](plots/overview.png)",
+        _markdown(glance(sections)),
         *map(_section, sections),
         *(["## Takeaways", _markdown(claims_table(takeaways))] if takeaways else []),
         "## Made with",
@@ -77,6 +80,17 @@ def _verdicts(findings: list[Finding], of_the_study: bool) -> str:
     counted = Counter(one.verdict for one in findings)
     said = ", ".join(f"**{counted[verdict]} {verdict}**" for verdict in VERDICTS)
     return f"The original text makes {len(findings)} claims that can be checked: {said}."
+
+
+def glance(sections: list[Section]) -> pd.DataFrame:
+    """A row an exercise: its question, the answer in brief, how the text's claims fare."""
+    rows = [
+        {"question": section.question, "measured": section.brief}
+        | {verdict: counted[verdict] or None for verdict in VERDICTS}
+        for section in sections
+        for counted in [Counter(finding.verdict for finding in section.ledger.values())]
+    ]
+    return _frame(rows, "question")
 
 
 def claims_table(ledger: Ledger) -> pd.DataFrame:
@@ -114,15 +128,23 @@ def made_of(study: Study) -> dict[str, str]:
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scipy"))
     return {
         "data": f"{study.data.source} (every file checked by SHA-256)",
-        "seeds": ", ".join(map(str, study.seeds)),
+        "seeds": "; ".join(
+            f"{name} {', '.join(map(str, study.seeds_of(name)))}" for name in study.exercises
+        ),
         "versions": f"{packages}, Python {python_version()}",
     }
 
 
-def remarks(source: str, overridden: Mapping[str, float]) -> list[str]:
+def ledger(sections: list[Section], takeaways: Ledger) -> dict[str, Any]:
+    """Every claim's row of metrics/claims.json, by its id."""
+    ledgers = [*(section.ledger for section in sections), takeaways]
+    return {key: finding.row() for ledger in ledgers for key, finding in ledger.items()}
+
+
+def remarks(study: Study) -> list[str]:
     """What a reader must know before the first number."""
-    found = []
-    if source == "sample":
+    found, overridden = [], study.overridden
+    if study.data.source == "sample":
         found.append("Results on the sample in git (2,000 training images), not on the full data.")
     if overridden:
         what = ", ".join(f"{key} = {value:g}" for key, value in overridden.items())
@@ -158,13 +180,28 @@ def training_section(
     table = summary_frame(summary).drop(columns=["seeds"])
     table["s/epoch"] = timing.groupby("variant", sort=False)["seconds"].mean().round(2)
     where = f"{_listed(timing['hardware'])} in {_listed(timing['precision'])}"
+    brief = extremes(summary)
     answer = training_answer(summary, found, compare.baseline)
     tables = [_headed(table)]
     if found:
         tables.append(comparison_table(found, compare.baseline))
     ledger = check_all(name, exercise.claims, claimed(curves, timing, compare))
-    about = exercise.question, answer, tuple(tables), where
+    about = exercise.question, brief, answer, tuple(tables), where
     return Section(name, *about, ledger, exercise.what_if)
+
+
+def extremes(summary: Summary) -> str:
+    """The highest and the lowest final accuracy of those that did not diverge altogether."""
+    learnt = _learnt(summary)
+    if not learnt:
+        return "every run diverged"
+    ranked = sorted(learnt, key=lambda name: learnt[name]["final_accuracy"] or 0.0, reverse=True)
+    best, worst = (f"**{name}**, {_accuracy(learnt[name])} %" for name in (ranked[0], ranked[-1]))
+    return f"highest final test accuracy: {best}; lowest: {worst}"
+
+
+def _learnt(summary: Summary) -> Summary:
+    return {k: row for k, row in summary.items() if row.get("seeds_diverged") != row["seeds"]}
 
 
 def training_answer(summary: Summary, found: list[Comparison], baseline: str) -> str:
@@ -175,13 +212,11 @@ def training_answer(summary: Summary, found: list[Comparison], baseline: str) ->
         for name, row in summary.items()
         if "seeds_diverged" in row
     ]
-    learnt = {k: row for k, row in summary.items() if row.get("seeds_diverged") != row["seeds"]}
+    learnt = _learnt(summary)
     if not learnt:
         return f"Every run diverged: {', '.join(diverged)}."
-    ranked = sorted(learnt, key=lambda name: learnt[name]["final_accuracy"] or 0.0, reverse=True)
-    best, worst = (f"**{name}**, {_accuracy(learnt[name])} %" for name in (ranked[0], ranked[-1]))
     runs = next(iter(learnt.values()))["seeds"] or 0
-    said = [f"Highest final test accuracy: {best}; lowest: {worst}."]
+    said = [f"H{extremes(summary)[1:]}."]
     if runs < NEEDS:
         said.append("One run each: no uncertainty, so no verdict.")
     else:
@@ -265,7 +300,8 @@ def benchmark_section(benchmark: Benchmark, timing: pd.DataFrame) -> Section:
     table = table.astype(object).where(table.notna(), None)
     where = f"{_listed(timing['hardware'])} in fp32"
     ledger = check_all("benchmark", benchmark.claims, claimed_of_benchmark(timing))
-    about = benchmark.question, benchmark_answer(timing), (table,), where
+    answer = benchmark_answer(timing)
+    about = benchmark.question, answer.removesuffix("."), answer, (table,), where
     return Section("benchmark", *about, ledger, benchmark.what_if)
 
 

@@ -61,19 +61,22 @@ def train(
 ) -> Iterator[Epoch]:
     """Train one network on the device that ``data`` is on, yielding each epoch when it is kept.
 
-    From scratch, or from where the checkpoints end: their epochs are not yielded again.
-    UserError if the recipe does not fit the images or a checkpoint cannot be written.
+    Those that the checkpoints hold come first, at once. UserError if the recipe does not fit the
+    images or a checkpoint cannot be read or written.
     """
     check_fit(recipe, data)
     device = data.device
+    found = checkpoints.load() if checkpoints else None
+    done: list[dict[str, Any]] = found["epochs"] if found else []
+    yield from (Epoch(**row) for row in done)
+    if len(done) == recipe.epochs:
+        return
     network = build(recipe.model, data.image_shape, CLASSES, seed)
     classifier = Classifier(network, recipe.normalize, precision).to(device)
     optimizer = make_optimizer(recipe.optimizer, classifier, recipe.lr)
-    done: list[dict[str, Any]] = []
-    if checkpoints and (found := checkpoints.load(device)):
+    if found:
         classifier.load_state_dict(found["classifier"])
         optimizer.load_state_dict(found["optimizer"])
-        done = found["epochs"]
     for epoch in range(len(done), recipe.epochs):
         lr = learning_rate(recipe.schedule, recipe.lr, epoch, recipe.epochs)
         for group in optimizer.param_groups:
@@ -91,12 +94,11 @@ def train(
         )
         done.append(asdict(row))
         if checkpoints:
-            state = {
-                "classifier": classifier.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "epochs": done,
-            }
-            checkpoints.save(epoch + 1, state)
+            state: dict[str, Any] = {"epochs": done}
+            if len(done) < recipe.epochs:  # after the last one nothing goes on
+                state["classifier"] = classifier.state_dict()
+                state["optimizer"] = optimizer.state_dict()
+            checkpoints.save(len(done), state)
         yield row
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from alexnet_lab.checkpoint import Checkpoints, folder_of
 from alexnet_lab.datasets import load
 from alexnet_lab.devices import (
@@ -20,7 +18,7 @@ from alexnet_lab.devices import (
 )
 from alexnet_lab.errors import UserError
 from alexnet_lab.params import Arithmetic, Recipe, Study
-from alexnet_lab.precision import choose
+from alexnet_lab.precision import PRECISIONS, choose
 from alexnet_lab.processes import DeathError, side_by_side
 from alexnet_lab.training import Epoch, train
 
@@ -53,13 +51,21 @@ def plan(study: Study, exercise: str, variant: str, data: Path, say: Say) -> Job
     name, recipe = f"{exercise} {variant}", study.recipe(exercise, variant)
     make_deterministic(study.threads)
     device = choose_device()
-    precision = choose(study.precision, recipe, load(data).to(device), say)
-    settings = (recipe, data, study.threads, precision, hardware_name(device))
-    return Job(name, *settings, folder_of(name, data, *settings))
+
+    def job(precision: Arithmetic) -> Job:
+        settings = (recipe, data, study.threads, precision, hardware_name(device))
+        return Job(name, *settings, folder_of(name, data, *settings))
+
+    if study.precision == "auto":  # an interrupted run goes on as it began: a trial may fall anew
+        for begun in map(job, PRECISIONS):
+            if begun.checkpoints.exists():
+                return begun
+    with within_memory():
+        return job(choose(study.precision, recipe, load(data).to(device), say))
 
 
 def train_seeds(job: Job, seeds: Sequence[int]) -> Iterator[Epoch]:
-    """Every epoch of every seed that no checkpoint holds, as it is done; seeds may interleave.
+    """Every epoch of every seed, those of checkpoints at once; seeds may interleave.
 
     UserError if the recipe does not fit the data or the memory, or a disk is full.
     """
@@ -75,16 +81,16 @@ def train_seeds(job: Job, seeds: Sequence[int]) -> Iterator[Epoch]:
         raise UserError(f"{death}; {reason}") from death
 
 
-def restore(job: Job, seeds: Sequence[int], say: Say) -> list[Epoch]:
-    """The epochs that an interrupted run has done, saying where each seed goes on."""
-    found: list[Epoch] = []
+def done_before(job: Job, seeds: Sequence[int], say: Say) -> dict[int, int]:
+    """How many epochs of each seed the checkpoints hold, saying where it goes on."""
+    done = {}
     for seed in seeds:
-        state = job.checkpoints_of(seed).load(torch.device("cpu"), say)
+        with within_memory():
+            state = job.checkpoints_of(seed).load(say)
+        done[seed] = len(state["epochs"]) if state else 0
         if state:
-            done = [Epoch(**row) for row in state["epochs"]]
-            say(f"{job.title(seed)} goes on after epoch {len(done)}/{job.recipe.epochs}")
-            found += done
-    return found
+            say(f"{job.title(seed)} goes on after epoch {done[seed]}/{job.recipe.epochs}")
+    return done
 
 
 def worker_count(seeds: int, threads: int) -> int:
@@ -101,6 +107,6 @@ def worker_count(seeds: int, threads: int) -> int:
 
 def _run(job: Job, seed: int) -> Iterator[Epoch]:
     make_deterministic(job.threads)
-    data = load(job.data).to(choose_device())
     with within_memory():
+        data = load(job.data).to(choose_device())
         yield from train(job.recipe, data, seed, job.precision, job.checkpoints_of(seed))
