@@ -178,7 +178,8 @@ def training_section(
     compare = exercise.compare
     summary, found = summarize(curves, compare), compared(curves, compare)
     table = summary_frame(summary).drop(columns=["seeds"])
-    table["s/epoch"] = timing.groupby("variant", sort=False)["seconds"].mean().round(2)
+    if "seconds" in compare.panels:
+        table["s/epoch"] = timing.groupby("variant", sort=False)["seconds"].mean().round(2)
     where = f"{_listed(timing['hardware'])} in {_listed(timing['precision'])}"
     brief = extremes(summary)
     answer = training_answer(summary, found, compare.baseline)
