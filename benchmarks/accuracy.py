@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from alexnet_lab import checkpoint, console, params
+from alexnet_lab import console, params
+from alexnet_lab.checkpoint import alone
 from alexnet_lab.datasets import load
 from alexnet_lab.devices import choose_device
 from alexnet_lab.files import discard
@@ -32,7 +33,7 @@ def main() -> None:
     seeds = study.seeds_of(args.exercise)
     folder = Path("data/mnist" if args.exercise == "activation" else "data/cifar10")
     job = plan(study, args.exercise, args.variant, folder, console.say)
-    with checkpoint.alone(job.checkpoints, console.say):
+    with alone(job.checkpoints, console.say):
         ours = accuracies(train_seeds(job, seeds))
         discard(job.checkpoints)
     data = load(folder).to(choose_device())

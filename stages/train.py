@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from alexnet_lab import checkpoint, console, params
+from alexnet_lab import console, params
+from alexnet_lab.checkpoint import alone, close
 from alexnet_lab.files import write_csv
 from alexnet_lab.training import curves, timing
 from alexnet_lab.workers import done_before, plan, train_seeds
@@ -23,13 +24,13 @@ def main() -> None:
     job = plan(study, args.exercise, args.variant, args.data, console.say)
     titles = {seed: job.title(seed) for seed in seeds}
     where = {"precision": job.precision, "hardware": job.hardware}
-    with checkpoint.alone(job.checkpoints, console.say):
+    with alone(job.checkpoints, console.say):
         done = done_before(job, seeds, console.say)
         now = train_seeds(job, seeds)
         epochs = sorted(console.follow(now, done, titles, job.recipe.epochs))
         write_csv(timing(epochs, **where), args.timing)
         write_csv(curves(epochs), args.curves)
-        checkpoint.close(job.checkpoints, args.timing)
+        close(job.checkpoints, args.timing)
 
 
 if __name__ == "__main__":

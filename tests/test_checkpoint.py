@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_lab import checkpoint, workers
+from alexnet_lab import checkpoint, noted, workers
 from alexnet_lab.checkpoint import Checkpoints, folder_of
 from alexnet_lab.datasets import Dataset
 from alexnet_lab.devices import make_deterministic
@@ -162,21 +162,43 @@ def test_what_cannot_be_read_is_no_damage(
     assert sorted(store.folder.iterdir()) == before
 
 
-def test_an_interrupted_run_keeps_its_precision(
+def test_an_interrupted_run_keeps_the_precision_that_auto_found(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`auto` is a trial by the clock, which may fall otherwise the second time."""
+    """It is a trial by the clock, which may fall otherwise the second time."""
     data = tmp_path / "mnist"
     data.mkdir()
     for key, array in read_sample(ROOT / "data/sample/mnist").items():
         np.save(data / f"{key}.npy", array)
     monkeypatch.setenv("ALEXNET_LAB_CHECKPOINTS", str(tmp_path / "checkpoints"))
-    monkeypatch.setattr(workers, "choose", lambda *_: "bf16")
-    begun = plan(study, "activation", "relu", data, print)
-    begun.checkpoints.mkdir(parents=True)
-    monkeypatch.setattr(workers, "choose", lambda *_: "fp32")
-    assert plan(study, "activation", "relu", data, print) == begun
-    assert plan(study, "activation", "tanh", data, print).precision == "fp32"
+
+    def begin(asked: str, found: str, variant: str = "relu") -> Job:
+        monkeypatch.setattr(workers, "choose", lambda *_: found)
+        changed = study.model_copy(update={"precision": asked})
+        job = plan(changed, "activation", variant, data, print)
+        job.checkpoints.mkdir(parents=True, exist_ok=True)
+        return job
+
+    assert begin("fp32", "fp32").precision == "fp32"
+    assert begin("auto", "bf16").precision == "bf16"  # what was asked for before is not a finding
+    assert begin("auto", "fp32").precision == "bf16"
+    assert begin("auto", "fp32", "tanh").precision == "fp32"
+    shutil.rmtree(data)
+    with pytest.raises(UserError, match=r"dvc repro prepare"):
+        begin("auto", "fp32")
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Checkpoints(tmp_path / "none").load() is None
+
+    def forbidden(_: Path) -> list[Path]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    with pytest.raises(UserError, match="cannot be read: Permission denied"):
+        Checkpoints(tmp_path).load()
 
 
 def test_the_rows_of_a_complete_run_stay_until_dvc_has_noted_them(
@@ -185,6 +207,8 @@ def test_the_rows_of_a_complete_run_stay_until_dvc_has_noted_them(
     monkeypatch.chdir(tmp_path)
     data, folder, output = first(mnist), tmp_path / "of" / "relu", tmp_path / "timing.csv"
     store = Checkpoints(folder / "seed0")
+    started: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: started.append(command))
 
     def run() -> list[Epoch]:
         with checkpoint.alone(folder, print):
@@ -198,40 +222,51 @@ def test_the_rows_of_a_complete_run_stay_until_dvc_has_noted_them(
     (row,) = store.folder.iterdir()  # no weights are kept
     assert row.stat().st_size < 10_000
     assert run() == once  # so DVC died before it noted them
-    Path("dvc.lock").write_text(hashlib.md5(output.read_bytes()).hexdigest())
+    (_, _, module, place, digest) = started[-1]
+    assert (module, place) == ("alexnet_lab.noted", str(folder))
+    Path("dvc.lock").write_text("md5: 0123")
+    noted.remove_when_noted(folder, digest, patience=0.3)
+    assert row.exists()
+    Path("dvc.lock").write_text(f"md5: {hashlib.md5(output.read_bytes()).hexdigest()}")
+    noted.remove_when_noted(folder, digest, patience=0.3)
+    assert list((tmp_path / "of").iterdir()) == []
     again = run()  # so someone forces it
     assert curves(again) == curves(once) and again != once
-    with checkpoint.alone(tmp_path / "of" / "tanh", print):  # so DVC has gone on
-        assert [path.name for path in (tmp_path / "of").iterdir()] == ["tanh"]
     monkeypatch.delenv("DVC_STAGE")
     run()
     assert list((tmp_path / "of").iterdir()) == []
 
 
 HOLD = """
-import sys
+import sys, time
 from pathlib import Path
 from alexnet_lab import checkpoint
 with checkpoint.alone(Path(sys.argv[1]), print):
     print("held", flush=True)
     input()
+    time.sleep(0.5)
     Path(sys.argv[2]).touch()
 """
 
 
 def test_who_trains_the_same_waits(tmp_path: Path) -> None:
-    said: list[str] = []
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "run"), str(tmp_path / "done")]
+    folder, done, said = tmp_path / "of" / "relu", tmp_path / "done", list[str]()
+    command = [sys.executable, "-c", HOLD, str(folder), str(done)]
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as other:
         assert other.stdin and other.stdout and other.stdout.readline() == "held\n"
+        go_on = other.stdin
 
         def say(line: str) -> None:
             said.append(line)
-            other.communicate("go on\n")
+            go_on.write("go on\n")
+            go_on.flush()
+            assert not done.exists()
 
-        with checkpoint.alone(tmp_path / "run", say):
-            assert (tmp_path / "done").exists()
-    assert said == [f"Waiting for the process that trains the same ({tmp_path / 'run'})"]
+        with checkpoint.alone(folder, say):
+            assert done.exists()
+            assert checkpoint.lock_of(folder).exists()
+    assert said == [f"Waiting for the process that trains the same ({folder})"]
+    assert list(folder.parent.iterdir()) == []
 
 
 def test_where_each_seed_goes_on_is_said_in_one_line(

@@ -289,6 +289,13 @@ def test_no_command_names_a_device_or_a_host() -> None:
         assert not re.search(r"cuda|cpu|gpu|localhost|://|\d+\.\d+\.\d+\.\d+", stage.cmd)
 
 
+def test_a_stage_imports_console_before_anything_slow() -> None:
+    """It takes care of Ctrl-C, and of DVC's death, while torch is imported."""
+    for script in (ROOT / "stages").glob("*.py"):
+        found = re.search(r"^from alexnet_lab\b.*", script.read_text(), re.MULTILINE)
+        assert found and found[0].startswith("from alexnet_lab import console"), script.name
+
+
 def test_stages_only_adapt() -> None:
     for script in (ROOT / "stages").glob("*.py"):
         assert len(script.read_text().splitlines()) <= 40, script.name

@@ -8,25 +8,29 @@ import hashlib
 import io
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
+from alexnet_lab import noted
 from alexnet_lab.errors import UserError
 from alexnet_lab.files import discard, replace
+from alexnet_lab.noted import lock_of
 
 KEPT = 2  # the newest, and the one before in case the newest is damaged
 DIGEST = hashlib.sha256().digest_size  # bytes before the content of a file
-WRITTEN = "written"  # in a variant's folder: the MD5, as in dvc.lock, of what came of it
 
 
 class DamageError(Exception):
-    """A checkpoint is not what was written."""
+    """A checkpoint is not what was written, or no state of ours."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,13 @@ class Checkpoints:
             discard(path)
 
     def _newest_first(self) -> list[Path]:
-        return sorted(self.folder.glob("epoch-*.pt"), reverse=True)
+        try:
+            found = sorted(self.folder.iterdir(), reverse=True)
+        except FileNotFoundError:
+            return []
+        except OSError as error:  # glob would find nothing
+            raise UserError(f"{self.folder} cannot be read: {error.strerror}.") from error
+        return [path for path in found if path.match("epoch-*.pt")]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -89,13 +99,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Have a variant's folder to oneself: whoever else trains the same waits, and finds it done.
+    """Have a variant's folder to oneself; whoever else trains the same waits.
 
-    UserError where it cannot be written.
+    UserError where the lock cannot be written.
     """
-    lock = FileLock(folder / "lock")
+    lock = FileLock(lock_of(folder))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -104,35 +114,27 @@ def alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}.") from error
     try:
-        _sweep(folder)
         yield
     finally:
-        discard(Path(lock.lock_file))
-        with suppress(OSError):  # there are checkpoints in it
-            folder.rmdir()
+        discard(Path(lock.lock_file))  # still held: who waits for it sees that it is gone
         lock.release()
 
 
 def close(folder: Path, output: Path) -> None:
-    """All of a variant's epochs are in ``output``: their rows stay until DVC has noted it.
+    """All of a variant's epochs are in ``output``: its weights go, its rows once DVC has noted it.
 
-    Were they removed at once, a kill in between would cost the whole training.
+    Were the rows removed at once, a kill in between would cost the whole training.
     """
     if "DVC_STAGE" not in os.environ:
         discard(folder)
         return
-    for run in folder.iterdir():
+    for run in folder.glob("seed*"):
         Checkpoints(run).keep(newest=1)
     digest = hashlib.md5(output.read_bytes(), usedforsecurity=False).hexdigest()
-    replace(folder / WRITTEN, lambda new: new.write_text(digest))
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what is closed. DVC noted the others when it went on to the next stage."""
-    for mark in folder.parent.glob(f"*/{WRITTEN}"):
-        lock = Path("dvc.lock")
-        noted = lock.is_file() and mark.read_text() in lock.read_text()
-        discard(mark.parent if noted or mark.parent != folder else mark)
+    watch = [sys.executable, "-m", noted.__name__, str(folder), digest]
+    subprocess.Popen(  # noqa: S603  # our own words
+        watch, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
+    )
 
 
 def folder_of(name: str, data: Path, *settings: object) -> Path:

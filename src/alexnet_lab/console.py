@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -56,9 +56,7 @@ def run(stage: Callable[[], None]) -> None:
     except UserError as error:
         sys.exit(f"{error}")
     except Stopped as stopped:
-        print(stopped, file=sys.stderr, flush=True)
-        signal.signal(stopped.signal, signal.SIG_DFL)
-        os.kill(os.getpid(), stopped.signal)
+        _end(stopped.signal)
 
 
 def _stop(number: int, _: FrameType | None) -> None:
@@ -72,16 +70,15 @@ def _stop_with_dvc() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _without_traceback(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    if issubclass(kind, KeyboardInterrupt):
-        print(Stopped(signal.SIGINT), file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, trace)
+def _end(number: int, _: FrameType | None = None) -> None:
+    """Say it, and end as the signal would have ended the process."""
+    print(Stopped(number), file=sys.stderr, flush=True)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
-sys.excepthook = _without_traceback  # for a Ctrl-C while a stage still imports torch
+if "DVC_STAGE" in os.environ and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, _end)  # an exception inside torch's import may be caught there
 
 
 def say(line: str) -> None:

@@ -50,18 +50,18 @@ def plan(study: Study, exercise: str, variant: str, data: Path, say: Say) -> Job
     """The variant's job on this machine. UserError if the recipe does not fit the data."""
     name, recipe = f"{exercise} {variant}", study.recipe(exercise, variant)
     make_deterministic(study.threads)
-    device = choose_device()
+    device, images = choose_device(), load(data)
 
     def job(precision: Arithmetic) -> Job:
         settings = (recipe, data, study.threads, precision, hardware_name(device))
-        return Job(name, *settings, folder_of(name, data, *settings))
+        return Job(name, *settings, folder_of(name, data, study.precision, *settings))
 
     if study.precision == "auto":  # an interrupted run goes on as it began: a trial may fall anew
         for begun in map(job, PRECISIONS):
             if begun.checkpoints.exists():
                 return begun
     with within_memory():
-        return job(choose(study.precision, recipe, load(data).to(device), say))
+        return job(choose(study.precision, recipe, images.to(device), say))
 
 
 def train_seeds(job: Job, seeds: Sequence[int]) -> Iterator[Epoch]:
