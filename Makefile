@@ -9,7 +9,7 @@ DEMO := -S data.source=sample -S seeds=[0] -S epochs=6 -S threads=2 \
         -S benchmark.batch_sizes=[4,8] -S benchmark.iterations=3 -S benchmark.warmup_iterations=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro check test bench review clean
+.PHONY: help setup demo repro check test status bench review clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,7 @@ demo: setup ## the whole study on the sample in git: a few minutes, results in d
 repro: setup ## rebuild every result that is not up to date, on the full data
 	@dvc repro
 	@python -m rich.markdown REPORT.md
+	@echo && echo "Every result is up to date: read REPORT.md, or open plots/report.html."
 
 check: setup ## lint, format, types, and the contracts between code and dvc.yaml
 	ruff check .
@@ -45,6 +46,12 @@ check: setup ## lint, format, types, and the contracts between code and dvc.yaml
 
 test: setup ## the fast tests
 	pytest
+
+status: setup ## is any committed result older than its code, data or parameters?
+	@dvc repro --dry --allow-missing > .dvc/tmp/status.txt
+	@! grep -h "^Running stage" .dvc/tmp/status.txt || \
+	  { echo "These would run again. Run dvc repro and commit dvc.lock with the results."; exit 1; }
+	@echo "Every committed result is up to date."
 
 bench: setup ## our engine against the usual way, side by side: metrics/speed.json
 	dvc repro --quiet prepare

@@ -320,5 +320,5 @@ def test_github_runs_the_same_targets() -> None:
     commands = " ".join(
         step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]
     )
-    assert "make check test" in commands and "review BASE=" in commands
-    assert "make check test" in (ROOT / ".ci/run").read_text()
+    assert "make check test status" in commands and "review BASE=" in commands
+    assert "make check test status" in (ROOT / ".ci/run").read_text()
