@@ -252,6 +252,7 @@ def _dots(
     marker: str = "o",
 ) -> None:
     """A row a variant: a dot a seed, a bar at the mean, its 95 % interval, its figure."""
+    tall = 10 if offset == 0 else 6  # points, half of the bar; the figure stands on it
     for row, variant in enumerate(colour):
         all_seeds = values[values.index.get_level_values("variant") == variant]
         some = all_seeds.dropna()
@@ -263,10 +264,10 @@ def _dots(
         x = 0.0 if some.empty else some.mean()
         found = estimate(all_seeds)
         if len(some) > 1:
-            axis.plot([x, x], [place - 0.14, place + 0.14], color=colour[variant], lw=2.5)
+            axis.plot(x, place, "|", color=colour[variant], ms=2 * tall, mew=2.5)
         if isfinite(found.half):
             axis.hlines(place, found.low, found.high, color=colour[variant], lw=1.2)
-        shift = (4, 0) if some.empty else (0, 10 if offset == 0 else 6)
+        shift = (4, 0) if some.empty else (0, tall + 2)
         align = "left" if some.empty else "center"
         axis.annotate(
             text, (x, place), xytext=shift, textcoords="offset points", ha=align, fontsize=8.5
