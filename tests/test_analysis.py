@@ -48,6 +48,7 @@ from alexnet_lab.report import (
     report,
     training_section,
 )
+from alexnet_lab.statistics import estimate
 
 
 def exercise_of(compare: Compare, question: str = "Why?") -> Exercise:
@@ -375,6 +376,32 @@ def test_the_readmes_answers_are_the_reports() -> None:
     measured = re.findall(r"[-+]?[\d.]+ ± [\d.]*\d|[\d.]+×? \([\d.-]+ to [\d.-]*\d\)", answers)
     assert len(measured) > 10
     assert [one for one in measured if one not in report] == []
+
+
+def test_the_readmes_surprises_are_what_was_measured() -> None:
+    root = Path(__file__).parent.parent
+    readme = (root / "README.md").read_text()
+
+    def accuracy(run: str) -> pd.DataFrame:
+        """Epochs as rows, seeds as columns."""
+        rows = pd.read_csv(root / f"metrics/runs/{run}.csv")
+        return rows.pivot(index="epoch", columns="seed", values="test_accuracy")
+
+    constant, step, cosine = (
+        accuracy(f"schedules/{one}") for one in ("constant", "step", "cosine")
+    )
+    low_rate, warm = accuracy("augmentation/none"), accuracy("schedules/warmup_cosine")
+    sigmoid, relu = accuracy("activation/sigmoid"), accuracy("activation/relu")
+    differences = (
+        low_rate.loc[5] - constant.loc[5],
+        step.loc[11] - step.loc[10],
+        warm.loc[5] - cosine.loc[5],
+        warm.loc[50] - cosine.loc[50],
+    )
+    for points in map(estimate, differences):
+        assert f"{points.mean:+.2f} ± {points.half:.2f} points" in readme
+    for percent in (sigmoid.loc[2].mean(), relu.max().max(), constant.mean(axis=1).max()):
+        assert f"{percent:.2f} %" in readme
 
 
 def test_the_readmes_speeds_are_what_was_measured() -> None:
