@@ -1,7 +1,9 @@
 """Which of the original's claims hold? Each is data in params.yaml, checked on what was measured.
 
-A number is reproduced where the 95 % interval over seeds holds it. An order, or a bound, is
-reproduced where the interval lies wholly on its side, contradicted where wholly on the other.
+A number is reproduced where the 95 % interval over seeds holds it, contradicted where not. A
+ratio or a difference also has to show an effect: an interval that holds 1, or 0, as well is too
+wide to decide. An order, or a bound, is reproduced where the interval lies wholly on its side,
+contradicted where wholly on the other.
 """
 
 import math
@@ -132,9 +134,13 @@ def _verdict(claim: Claim, found: Estimate) -> str:
             holds, fails = found.low > 0, found.high < 0
         case Below(below=below):
             holds, fails = found.high < below, found.low >= below
-        case Value(value=value) | Difference(value=value) | Ratio(value=value):
+        case Value(value=value):
             holds = found.low <= value <= found.high
             fails = not holds
+        case Difference(value=value) | Ratio(value=value):
+            fails = not found.low <= value <= found.high
+            no_effect = 1 if isinstance(claim, Ratio) else 0
+            holds = not fails and not found.low <= no_effect <= found.high
         case Unmeasured():
             return NOT_MEASURED
     return REPRODUCED if holds else CONTRADICTED if fails else OPEN

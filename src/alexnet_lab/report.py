@@ -180,7 +180,7 @@ def training_section(
     table = summary_frame(summary).drop(columns=["seeds"])
     if "seconds" in compare.panels:
         table["s/epoch"] = timing.groupby("variant", sort=False)["seconds"].mean().round(2)
-    where = f"{_listed(timing['hardware'])} in {_listed(timing['precision'])}"
+    where = places(timing)
     brief = extremes(summary)
     answer = training_answer(summary, found, compare.baseline)
     tables = [_headed(table)]
@@ -189,6 +189,15 @@ def training_section(
     ledger = check_all(name, exercise.claims, claimed(curves, timing, compare))
     about = exercise.question, brief, answer, tuple(tables), where
     return Section(name, *about, ledger, exercise.what_if)
+
+
+def places(timing: pd.DataFrame) -> str:
+    """Hardware and precision; where variants differ in them, which ran where."""
+    place = timing["hardware"] + " in " + timing["precision"]
+    variants = timing.groupby(place, sort=False)["variant"].unique()
+    if len(variants) == 1:
+        return str(variants.index[0])
+    return "; ".join(f"{where} ({', '.join(names)})" for where, names in variants.items())
 
 
 def extremes(summary: Summary) -> str:
