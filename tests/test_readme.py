@@ -49,6 +49,7 @@ def surprises() -> list[str]:
         *(f"{points.mean:+.2f} ± {points.half:.2f}" for points in map(estimate, differences)),
         *(f"{percent:.2f} %" for percent in percents),
         *(f"{losses.loc[20].mean():.3f}" for losses in clean),
+        "{:.2f}, {:.2f} and {:.2f} %".format(*constant.loc[3]),
     ]
 
 
