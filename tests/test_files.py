@@ -1,5 +1,6 @@
 """Files are complete or absent, whatever the disk does and whoever else writes."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -89,6 +90,22 @@ def test_a_folder_that_cannot_be_replaced_stays(
     assert calls == [True, False]
     assert [np.load(path)[0] for path in (tmp_path / "data").iterdir()] == [1, 1, 1]
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_folder_in_the_way_that_is_gone_a_moment_later_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = Path.replace, []
+
+    def in_the_way_once(new: Path, path: Path) -> Path:
+        calls.append(path)
+        if len(calls) == 1:
+            raise OSError(errno.ENOTEMPTY, "Directory not empty")
+        return real(new, path)
+
+    monkeypatch.setattr(Path, "replace", in_the_way_once)
+    replace(tmp_path / "data", lambda new: folder_of(1, new))
+    assert [np.load(path)[0] for path in (tmp_path / "data").iterdir()] == [1, 1, 1]
 
 
 def test_a_number_that_is_not_finite_is_null_wherever_it_stands(tmp_path: Path) -> None:

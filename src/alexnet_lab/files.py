@@ -58,8 +58,10 @@ def _move(new: Path, path: Path) -> None:
         try:
             new.replace(path)
             break
-        except OSError:
-            if not (new.is_dir() and path.is_dir()):
+        except OSError as error:
+            # What was in the way may be gone by now, moved aside by another process.
+            full = error.errno in (errno.ENOTEMPTY, errno.EEXIST)
+            if not full and not (new.is_dir() and path.is_dir()):
                 with suppress(OSError):
                     old.rename(path)
                 raise
