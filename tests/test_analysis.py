@@ -43,6 +43,7 @@ from alexnet_lab.params import Benchmark, Compare, Data, Exercise, Study, Value
 from alexnet_lab.report import (
     benchmark_answer,
     benchmark_section,
+    hours,
     places,
     remarks,
     report,
@@ -103,6 +104,11 @@ def test_the_report_says_which_variant_ran_where_if_they_differ(timing: pd.DataF
     assert places(timing) == "a CPU in bf16"
     timing.loc[timing["variant"] == "fast", "precision"] = "fp32"
     assert places(timing) == "a CPU in bf16 (slow); a CPU in fp32 (fast)"
+
+
+def test_the_report_says_how_long_the_runs_took(timing: pd.DataFrame) -> None:
+    assert hours(timing.assign(seconds=7200 / len(timing))) == "2"
+    assert hours(timing.assign(seconds=4896 / len(timing))) == "1.4"
 
 
 def test_epochs_to_threshold_count_from_one_and_are_undefined_if_never(

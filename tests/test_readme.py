@@ -12,6 +12,7 @@ from alexnet_lab.claims import check_all
 from alexnet_lab.files import read_runs
 from alexnet_lab.report import benchmark_section, report, training_section
 from alexnet_lab.statistics import estimate
+from benchmarks.speed import CASES
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -91,7 +92,11 @@ def test_its_surprises_are_in_the_runs() -> None:
 
 
 def test_its_speeds_are_what_was_measured() -> None:
+    """A row a case of the benchmark, and no other."""
+    rows = []
     for stage, found in json.loads((ROOT / "metrics/speed.json").read_text()).items():
         seconds = f"{found['reference_s']:.1f} | {found['engine_s']:.1f}"
         ratios = f"{found['ratio']:.1f} | {found['ratio_fp32']:.1f} | {found['share_of_peak']:.2f}"
-        assert f"| {stage} | {seconds} | {ratios} |" in README
+        rows.append(f"| {stage} | {seconds} | {ratios} |")
+    assert list(CASES) == [row.split()[1] for row in rows]
+    assert [row for row in README.splitlines() if re.match(r"\| \w+@", row)] == rows

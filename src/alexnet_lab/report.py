@@ -180,7 +180,7 @@ def training_section(
     table = summary_frame(summary).drop(columns=["seeds"])
     if "seconds" in compare.panels:
         table["s/epoch"] = timing.groupby("variant", sort=False)["seconds"].mean().round(2)
-    where = places(timing)
+    where = f"{places(timing)}: {hours(timing)} hours of training, all runs added up"
     brief = extremes(summary)
     answer = training_answer(summary, found, compare.baseline)
     tables = [_headed(table)]
@@ -198,6 +198,11 @@ def places(timing: pd.DataFrame) -> str:
     if len(variants) == 1:
         return str(variants.index[0])
     return "; ".join(f"{where} ({', '.join(names)})" for where, names in variants.items())
+
+
+def hours(timing: pd.DataFrame) -> str:
+    """Of all epochs of all runs, evaluations included; seeds that ran side by side add up."""
+    return f"{timing['seconds'].sum() / 3600:.2g}"
 
 
 def extremes(summary: Summary) -> str:
