@@ -43,10 +43,10 @@ from alexnet_lab.params import Benchmark, Compare, Data, Exercise, Study, Value
 from alexnet_lab.report import (
     benchmark_answer,
     benchmark_section,
-    hours,
     places,
     remarks,
     report,
+    spent,
     training_section,
 )
 
@@ -107,8 +107,8 @@ def test_the_report_says_which_variant_ran_where_if_they_differ(timing: pd.DataF
 
 
 def test_the_report_says_how_long_the_runs_took(timing: pd.DataFrame) -> None:
-    assert hours(timing.assign(seconds=7200 / len(timing))) == "2"
-    assert hours(timing.assign(seconds=4896 / len(timing))) == "1.4"
+    assert spent(timing.assign(seconds=3600 / len(timing))) == "60 minutes"
+    assert spent(timing.assign(seconds=4896 * 2 / len(timing))) == "2.7 hours"
 
 
 def test_epochs_to_threshold_count_from_one_and_are_undefined_if_never(

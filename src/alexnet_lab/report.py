@@ -180,7 +180,7 @@ def training_section(
     table = summary_frame(summary).drop(columns=["seeds"])
     if "seconds" in compare.panels:
         table["s/epoch"] = timing.groupby("variant", sort=False)["seconds"].mean().round(2)
-    where = f"{places(timing)}: {hours(timing)} hours of training, all runs added up"
+    where = f"{places(timing)}: {spent(timing)} of training, all runs added up"
     brief = extremes(summary)
     answer = training_answer(summary, found, compare.baseline)
     tables = [_headed(table)]
@@ -200,9 +200,10 @@ def places(timing: pd.DataFrame) -> str:
     return "; ".join(f"{where} ({', '.join(names)})" for where, names in variants.items())
 
 
-def hours(timing: pd.DataFrame) -> str:
-    """Of all epochs of all runs, evaluations included; seeds that ran side by side add up."""
-    return f"{timing['seconds'].sum() / 3600:.2g}"
+def spent(timing: pd.DataFrame) -> str:
+    """All epochs of all runs, evaluations included; seeds that ran side by side add up."""
+    minutes = timing["seconds"].sum() / 60
+    return f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
 
 
 def extremes(summary: Summary) -> str:
