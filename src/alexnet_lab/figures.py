@@ -71,6 +71,7 @@ def training_figure(curves: pd.DataFrame, timing: pd.DataFrame, compare: Compare
 
 def overview_figure(runs: Mapping[str, pd.DataFrame], exercises: Mapping[str, Exercise]) -> Figure:
     """Final test accuracy, a panel an exercise, with the original's numbers."""
+    cross: Any = {"color": "black", "marker": "x", "ms": 8, "mew": 1.8, "ls": ""}
     with mpl.rc_context(STYLE):
         figure, axes = _grid(len(runs))
         for axis in axes[len(runs) :]:
@@ -81,12 +82,12 @@ def overview_figure(runs: Mapping[str, pd.DataFrame], exercises: Mapping[str, Ex
             claimed = exercises[name].claimed("final_accuracy")
             for row, variant in enumerate(colour):
                 if variant in claimed:
-                    axis.plot(claimed[variant], row, "x", color="black", ms=8, mew=1.8)
-            axis.set_title(name.capitalize())
+                    axis.plot(claimed[variant], row, **cross)
+            axis.set(title=name.capitalize(), xlabel="final test accuracy (%; scales differ)")
         marks: Any = {"color": "grey", "marker": "o", "alpha": 0.6, "lw": 1.2}
         handles = [
             Line2D([], [], **marks, label="measured: a dot a seed, the mean, its 95 % interval"),
-            Line2D([], [], color="black", marker="x", ms=8, mew=1.8, ls="", label="the text says"),
+            Line2D([], [], **cross, label="the text says (one number)"),
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
     return figure
@@ -115,7 +116,8 @@ def _legend(figure: Figure, axes: list[Axes], colour: Colours, note: str) -> Non
     handles = [Line2D([], [], color=c, lw=3, label=name) for name, c in colour.items()]
     handles.append(Line2D([], [], color="none", label=f"({note})"))
     if axes[-1].has_data() or axes[-1].texts:
-        columns = 6 if max(map(len, colour)) < 20 else 2
+        short = max(map(len, colour)) < 20
+        columns = 2 if not short else 6 if len("".join(colour)) < 40 else 3
         figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
     else:
         axes[-1].set_axis_off()
@@ -123,13 +125,13 @@ def _legend(figure: Figure, axes: list[Axes], colour: Colours, note: str) -> Non
 
 
 def _curve(
-    axis: Axes, curves: pd.DataFrame, column: str, colour: Colours, style: str = "-"
+    axis: Axes, curves: pd.DataFrame, column: str, colour: Colours, style: str = "-", **line: Any
 ) -> None:
     """A thin line a seed and their mean; dots where there are few epochs."""
     marker = "o" if curves["epoch"].max() <= 10 else ""
     for place, (variant, runs) in enumerate(curves.groupby("variant", sort=False)):
         by_seed = runs.pivot(index="epoch", columns="seed", values=column)
-        look: Any = {"color": colour[str(variant)], "linestyle": style}
+        look: Any = {"color": colour[str(variant)], "linestyle": style, **line}
         axis.plot(by_seed, lw=0.7, alpha=0.5, **look)
         width = max(1.4, 2.6 - 0.3 * place)  # where curves coincide, the lower one still shows
         axis.plot(by_seed.mean(axis=1), lw=width, marker=marker, markersize=4, **look)
@@ -183,7 +185,7 @@ def _gradient_norm(
 def _learning_rate(
     axis: Axes, curves: pd.DataFrame, _timing: pd.DataFrame, colour: Colours, _compare: Compare
 ) -> None:
-    _curve(axis, curves, "lr", colour)
+    _curve(axis, curves, "lr", colour, drawstyle="steps-mid")
     axis.set(title="Learning rate", ylabel="learning rate", yscale="log")
 
 
@@ -260,7 +262,8 @@ def _dots(
         text = missing if some.empty else label.format(some.mean())
         if 0 < len(some) < len(all_seeds):
             text += f" ({len(some)} of {len(all_seeds)} seeds)"
-        axis.plot(some, [place] * len(some), marker, color=colour[variant], alpha=0.6, ms=6)
+        beside = place - 0.12 * some.groupby(some).cumcount()  # equal values would hide each other
+        axis.plot(some, beside, marker, color=colour[variant], alpha=0.6, ms=6)
         x = 0.0 if some.empty else some.mean()
         found = estimate(all_seeds)
         if len(some) > 1:

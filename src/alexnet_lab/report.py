@@ -63,7 +63,7 @@ def report(
         banner,
         _verdicts([*everything, *takeaways.values()], of_the_study=not remarks),
         "![Final test accuracy of every variant, and the text's number](plots/overview.png)",
-        _markdown(glance(sections)),
+        _markdown(glance(sections, takeaways)),
         *map(_section, sections),
         *(["## Takeaways", _markdown(claims_table(takeaways))] if takeaways else []),
         "## Made with",
@@ -79,17 +79,21 @@ def _verdicts(findings: list[Finding], of_the_study: bool) -> str:
         return "The original's claims are checked below, though these runs are not its setting."
     counted = Counter(one.verdict for one in findings)
     said = ", ".join(f"**{counted[verdict]} {verdict}**" for verdict in VERDICTS)
-    return f"The original text makes {len(findings)} claims that can be checked: {said}."
+    return f"The original text makes {len(findings)} claims: {said}."
 
 
-def glance(sections: list[Section]) -> pd.DataFrame:
+def glance(sections: list[Section], takeaways: Ledger) -> pd.DataFrame:
     """A row an exercise: its question, the answer in brief, how the text's claims fare."""
-    rows = [
-        {"question": section.question, "measured": section.brief}
-        | {verdict: counted[verdict] or None for verdict in VERDICTS}
-        for section in sections
-        for counted in [Counter(finding.verdict for finding in section.ledger.values())]
+    answered: list[tuple[str, str | None, Ledger]] = [
+        (section.question, section.brief, section.ledger) for section in sections
     ]
+    if takeaways:
+        answered.append(("(The text's takeaways)", None, takeaways))
+    rows = []
+    for question, brief, claims in answered:
+        counted = Counter(finding.verdict for finding in claims.values())
+        verdicts = {verdict: counted[verdict] or None for verdict in VERDICTS}
+        rows.append({"question": question, "measured": brief, **verdicts})
     return _frame(rows, "question")
 
 
