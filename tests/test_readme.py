@@ -119,3 +119,12 @@ def test_its_speeds_are_what_was_measured() -> None:
         rows.append(f"| {stage} | {seconds} | {ratios} |")
     assert list(CASES) == [row.split()[1] for row in rows]
     assert [row for row in README.splitlines() if re.match(r"\| \w+@", row)] == rows
+
+
+def test_its_what_ifs_start_from_what_is_committed() -> None:
+    """The HEAD column of each pasted `dvc metrics diff`."""
+    pasted = re.findall(r"^metrics/activation.json +(\w+)\.(\w+) +([\d.]+) ", README, re.MULTILINE)
+    committed = json.loads((ROOT / "metrics/activation.json").read_text())
+    assert {variant for variant, _, _ in pasted} == set(committed)
+    for variant, name, value in pasted:
+        assert float(value) == committed[variant][name]
