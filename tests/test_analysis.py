@@ -158,6 +158,23 @@ def test_a_variant_has_one_colour_in_every_panel(
     assert ticks == ["slow", "fast"]
 
 
+def test_a_legend_of_many_variants_stays_inside_the_figure(timing: pd.DataFrame) -> None:
+    names = ("constant", "step", "exponential", "cosine", "warmup_cosine")
+    curves = pd.concat([run(name, 0, [50.0, 60.0]) for name in names], ignore_index=True)
+    compare = Compare(baseline="constant", panels=("train_loss", "test_loss"))
+    figure = training_figure(curves, timing, compare)
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert 0 <= box.x0 and box.x1 <= figure.bbox.x1
+
+
+def test_equal_values_stand_beside_each_other(timing: pd.DataFrame) -> None:
+    curves = pd.concat([run("slow", seed, [50.0, 60.0]) for seed in (0, 1)], ignore_index=True)
+    compare = Compare(baseline="slow", panels=("final_accuracy",))
+    dots = training_figure(curves, timing, compare).axes[0].lines[0].get_xydata()
+    assert len({tuple(dot) for dot in dots}) == 2
+
+
 def test_the_figure_says_where_a_threshold_was_not_reached(
     curves: pd.DataFrame, timing: pd.DataFrame
 ) -> None:
