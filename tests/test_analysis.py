@@ -160,12 +160,13 @@ def test_a_variant_has_one_colour_in_every_panel(
 
 def test_a_legend_of_many_variants_stays_inside_the_figure(timing: pd.DataFrame) -> None:
     names = ("constant", "step", "exponential", "cosine", "warmup_cosine")
-    curves = pd.concat([run(name, 0, [50.0, 60.0]) for name in names], ignore_index=True)
+    runs = [run(name, seed, [50.0, 60.0]) for name in names for seed in (0, 1)]
+    curves = pd.concat(runs, ignore_index=True)
     compare = Compare(baseline="constant", panels=("train_loss", "test_loss"))
     figure = training_figure(curves, timing, compare)
     figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
-    assert 0 <= box.x0 and box.x1 <= figure.bbox.x1
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
 
 
 def test_equal_values_stand_beside_each_other(timing: pd.DataFrame) -> None:
