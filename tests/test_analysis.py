@@ -107,8 +107,8 @@ def test_the_report_says_which_variant_ran_where_if_they_differ(timing: pd.DataF
 
 
 def test_the_report_says_how_long_the_runs_took(timing: pd.DataFrame) -> None:
-    assert spent(timing.assign(seconds=3600 / len(timing))) == "60 minutes"
-    assert spent(timing.assign(seconds=4896 * 2 / len(timing))) == "2.7 hours"
+    assert spent(timing.assign(seconds=3600 / len(timing))) == "60 min"
+    assert spent(timing.assign(seconds=4896 * 2 / len(timing))) == "2.7 h"
 
 
 def test_epochs_to_threshold_count_from_one_and_are_undefined_if_never(

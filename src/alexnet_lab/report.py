@@ -207,7 +207,7 @@ def places(timing: pd.DataFrame) -> str:
 def spent(timing: pd.DataFrame) -> str:
     """All epochs of all runs, evaluations included; seeds that ran side by side add up."""
     minutes = timing["seconds"].sum() / 60
-    return f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 def extremes(summary: Summary) -> str:
