@@ -124,14 +124,12 @@ def _legend(figure: Figure, axes: list[Axes], colour: Colours, note: str) -> Non
         axes[-1].legend(handles=handles, loc="center", frameon=False, fontsize=11)
 
 
-def _curve(
-    axis: Axes, curves: pd.DataFrame, column: str, colour: Colours, style: str = "-", **line: Any
-) -> None:
-    """A thin line a seed and their mean; dots where there are few epochs."""
+def _curve(axis: Axes, curves: pd.DataFrame, column: str, colour: Colours, **style: str) -> None:
+    """A thin line a seed and their mean in matplotlib's ``style``; dots where epochs are few."""
     marker = "o" if curves["epoch"].max() <= 10 else ""
     for place, (variant, runs) in enumerate(curves.groupby("variant", sort=False)):
         by_seed = runs.pivot(index="epoch", columns="seed", values=column)
-        look: Any = {"color": colour[str(variant)], "linestyle": style, **line}
+        look: Any = {"color": colour[str(variant)], **style}
         axis.plot(by_seed, lw=0.7, alpha=0.5, **look)
         width = max(1.4, 2.6 - 0.3 * place)  # where curves coincide, the lower one still shows
         axis.plot(by_seed.mean(axis=1), lw=width, marker=marker, markersize=4, **look)
@@ -160,7 +158,7 @@ def _test_loss(
 def _train_and_test_loss(
     axis: Axes, curves: pd.DataFrame, _timing: pd.DataFrame, colour: Colours, _compare: Compare
 ) -> None:
-    _curve(axis, curves, "train_loss", colour, style="--")
+    _curve(axis, curves, "train_loss", colour, linestyle="--")
     _curve(axis, curves, "test_loss", colour)
     axis.set(title="Loss: test (solid), training (dashed)", ylabel="cross-entropy (nats)")
 
