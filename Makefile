@@ -22,7 +22,7 @@ setup: .venv/.ready ## create .venv with exactly pinned versions
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@cp environment.pth "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')/alexnet_lab.pth"
-	@mkdir -p .dvc/tmp && $(BIN)/python -m alexnet_lab.page > .dvc/tmp/plots.html
+	@mkdir -p .dvc/tmp && $(BIN)/python -m alexnet_lab.results.page > .dvc/tmp/plots.html
 	@touch $@
 
 demo: setup ## the whole study on the sample in git: a few minutes, results in demo/
@@ -60,7 +60,7 @@ bench: setup ## our engine against the usual way, side by side: metrics/speed.js
 review: setup ## Markdown: parameters, metrics and verdicts against BASE (origin/main)
 	@echo "### Parameters" && echo && dvc params diff --md $(BASE)
 	@echo && echo "### Metrics" && echo && dvc metrics diff --md $(BASE)
-	@echo && echo "### Verdicts" && echo && $(BIN)/python -m alexnet_lab.review $(BASE)
+	@echo && echo "### Verdicts" && echo && $(BIN)/python -m alexnet_lab.results.review $(BASE)
 
 clean: ## remove environment, demo and checkpoints; results and data stay
 	rm -rf .venv demo .checkpoints .mypy_cache .pytest_cache .ruff_cache

@@ -12,12 +12,12 @@ from pathlib import Path
 import pandas as pd
 
 from alexnet_lab import console, params
-from alexnet_lab.checkpoint import alone
-from alexnet_lab.datasets import load
-from alexnet_lab.devices import choose_device
-from alexnet_lab.files import discard
-from alexnet_lab.training import Epoch
-from alexnet_lab.workers import plan, train_seeds
+from alexnet_lab.machine.checkpoint import alone
+from alexnet_lab.data.datasets import load
+from alexnet_lab.machine.devices import choose_device
+from alexnet_lab.machine.files import discard
+from alexnet_lab.learning.training import Epoch
+from alexnet_lab.learning.workers import plan, train_seeds
 from benchmarks import reference
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from alexnet_lab.datasets import CLASSES, Dataset
-from alexnet_lab.models import build
+from alexnet_lab.data.datasets import CLASSES, Dataset
+from alexnet_lab.learning.models import build
 from alexnet_lab.params import (
     Adam,
     Cnn,
@@ -30,8 +30,8 @@ from alexnet_lab.params import (
     Sgd,
     Translate,
 )
-from alexnet_lab.schedules import learning_rate
-from alexnet_lab.training import Epoch
+from alexnet_lab.learning.schedules import learning_rate
+from alexnet_lab.learning.training import Epoch
 
 
 class Images(torch.utils.data.Dataset[tuple[Tensor, int]]):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from alexnet_lab import console, params
 from alexnet_lab.benchmark import measure_all, network_facts
-from alexnet_lab.files import write_csv
+from alexnet_lab.machine.files import write_csv
 
 
 def main() -> None:

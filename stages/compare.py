@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from alexnet_lab import console, params
-from alexnet_lab.analysis import summarize, summary_frame
-from alexnet_lab.figures import training_figure
-from alexnet_lab.files import read_runs, replace, write_json
+from alexnet_lab.results.analysis import summarize, summary_frame
+from alexnet_lab.results.figures import training_figure
+from alexnet_lab.machine.files import read_runs, replace, write_json
 
 
 def main() -> None:

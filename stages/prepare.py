@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_lab import console, params
-from alexnet_lab.fetch import fetch
-from alexnet_lab.files import replace
-from alexnet_lab.sample import read_sample
+from alexnet_lab.data.fetch import fetch
+from alexnet_lab.machine.files import replace
+from alexnet_lab.data.sample import read_sample
 
 
 def main() -> None:

@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 
 from alexnet_lab import console, params
-from alexnet_lab.checkpoint import alone, close
-from alexnet_lab.files import write_csv
-from alexnet_lab.training import curves, timing
-from alexnet_lab.workers import done_before, plan, train_seeds
+from alexnet_lab.machine.checkpoint import alone, close
+from alexnet_lab.machine.files import write_csv
+from alexnet_lab.learning.training import curves, timing
+from alexnet_lab.learning.workers import done_before, plan, train_seeds
 
 
 def main() -> None:

@@ -6,9 +6,9 @@ import torch
 import yaml
 
 from alexnet_lab import params
-from alexnet_lab.datasets import Dataset
+from alexnet_lab.data.datasets import Dataset
 from alexnet_lab.params import Study
-from alexnet_lab.sample import read_sample
+from alexnet_lab.data.sample import read_sample
 
 ROOT = Path(__file__).parent.parent
 

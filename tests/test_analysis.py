@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from alexnet_lab import benchmark
-from alexnet_lab.analysis import (
+from alexnet_lab.results.analysis import (
     divergences,
     epochs_to_threshold,
     generalisation_gaps,
@@ -28,9 +28,9 @@ from alexnet_lab.benchmark import (
     measure_all,
     network_facts,
 )
-from alexnet_lab.devices import is_out_of_memory
+from alexnet_lab.machine.devices import is_out_of_memory
 from alexnet_lab.errors import UserError
-from alexnet_lab.figures import (
+from alexnet_lab.results.figures import (
     PALETTE,
     PANELS,
     benchmark_figure,
@@ -38,9 +38,9 @@ from alexnet_lab.figures import (
     overview_figure,
     training_figure,
 )
-from alexnet_lab.files import read_runs, write_csv, write_json
+from alexnet_lab.machine.files import read_runs, write_csv, write_json
 from alexnet_lab.params import Benchmark, Compare, Data, Exercise, Study, Value
-from alexnet_lab.report import (
+from alexnet_lab.results.report import (
     benchmark_answer,
     benchmark_section,
     places,

@@ -13,8 +13,8 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF  # torchvision's own idiom
 
-from alexnet_lab.augment import apply, augment, draw
-from alexnet_lab.datasets import Dataset
+from alexnet_lab.learning.augment import apply, augment, draw
+from alexnet_lab.data.datasets import Dataset
 from alexnet_lab.params import Flip, Jitter, Op, Perspective, Rotate, Study, Translate
 from benchmarks import reference
 

@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_lab import checkpoint, noted, workers
-from alexnet_lab.checkpoint import Checkpoints, folder_of
-from alexnet_lab.datasets import Dataset
-from alexnet_lab.devices import make_deterministic
+from alexnet_lab.learning import workers
+from alexnet_lab.machine import checkpoint, cleanup
+from alexnet_lab.machine.checkpoint import Checkpoints, folder_of
+from alexnet_lab.data.datasets import Dataset
+from alexnet_lab.machine.devices import make_deterministic
 from alexnet_lab.errors import UserError
-from alexnet_lab.files import write_csv
+from alexnet_lab.machine.files import write_csv
 from alexnet_lab.params import Arithmetic, Recipe, Study
-from alexnet_lab.sample import read_sample
-from alexnet_lab.training import Epoch, curves, timing, train
-from alexnet_lab.workers import Job, done_before, plan
+from alexnet_lab.data.sample import read_sample
+from alexnet_lab.learning.training import Epoch, curves, timing, train
+from alexnet_lab.learning.workers import Job, done_before, plan
 
 ROOT = Path(__file__).parent.parent
 EPOCHS = 4
@@ -223,12 +224,12 @@ def test_the_rows_of_a_complete_run_stay_until_dvc_has_noted_them(
     assert row.stat().st_size < 10_000
     assert run() == once  # so DVC died before it noted them
     (_, _, module, place, digest) = started[-1]
-    assert (module, place) == ("alexnet_lab.noted", str(folder))
+    assert (module, place) == ("alexnet_lab.machine.cleanup", str(folder))
     Path("dvc.lock").write_text("md5: 0123")
-    noted.remove_when_noted(folder, digest, patience=0.3)
+    cleanup.remove_when_noted(folder, digest, patience=0.3)
     assert row.exists()
     Path("dvc.lock").write_text(f"md5: {hashlib.md5(output.read_bytes()).hexdigest()}")
-    noted.remove_when_noted(folder, digest, patience=0.3)
+    cleanup.remove_when_noted(folder, digest, patience=0.3)
     assert list((tmp_path / "of").iterdir()) == []
     again = run()  # so someone forces it
     assert curves(again) == curves(once) and again != once
@@ -240,7 +241,7 @@ def test_the_rows_of_a_complete_run_stay_until_dvc_has_noted_them(
 HOLD = """
 import sys, time
 from pathlib import Path
-from alexnet_lab import checkpoint
+from alexnet_lab.machine import checkpoint
 with checkpoint.alone(Path(sys.argv[1]), print):
     print("held", flush=True)
     input()

@@ -8,12 +8,12 @@ import pytest
 from pydantic import TypeAdapter
 
 from alexnet_lab import params
-from alexnet_lab.analysis import claimed, claimed_of_benchmark
-from alexnet_lab.claims import CONTRADICTED, NOT_MEASURED, REPRODUCED, VERDICTS, check
+from alexnet_lab.results.analysis import claimed, claimed_of_benchmark
+from alexnet_lab.results.claims import CONTRADICTED, NOT_MEASURED, REPRODUCED, VERDICTS, check
 from alexnet_lab.errors import UserError
 from alexnet_lab.params import Claim, Compare, Study
-from alexnet_lab.review import changed
-from alexnet_lab.statistics import OPEN
+from alexnet_lab.results.review import changed
+from alexnet_lab.results.statistics import OPEN
 from tests.test_analysis import run, steps
 from tests.test_statistics import by_seed
 

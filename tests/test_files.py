@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.files import read_json, replace, write_csv, write_json
+from alexnet_lab.machine.files import read_json, replace, write_csv, write_json
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
 REPEAT = """
 import sys
 from pathlib import Path
-from alexnet_lab.files import replace
+from alexnet_lab.machine.files import replace
 from tests.test_files import folder_of
 for _ in range(50):
     replace(Path(sys.argv[1]), lambda new: folder_of(int(sys.argv[2]), new))

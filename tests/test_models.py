@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.models import AlexNet, build, parameter_count
+from alexnet_lab.learning.models import AlexNet, build, parameter_count
 from alexnet_lab.params import Cnn, Convolution, Study
 
 CIFAR = (3, 32, 32)

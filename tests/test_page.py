@@ -11,10 +11,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pytest
 
-from alexnet_lab.analysis import summarize
-from alexnet_lab.figures import PALETTE
-from alexnet_lab.page import benchmark_charts, main, page, training_charts
-from alexnet_lab.report import report, training_section
+from alexnet_lab.results.analysis import summarize
+from alexnet_lab.results.figures import PALETTE
+from alexnet_lab.results.page import benchmark_charts, main, page, training_charts
+from alexnet_lab.results.report import report, training_section
 from tests.test_analysis import ALL_PANELS, exercise_of, run, steps, two_variants
 
 ROOT = Path(__file__).parent.parent

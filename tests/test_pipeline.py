@@ -144,7 +144,7 @@ def test_every_stage_end_to_end(done: Path) -> None:
     assert json.loads((done / "metrics/benchmark.json").read_text())["cpu"]["largest_batch"] == 4
     assert "sample" in (done / "REPORT.md").read_text()
     template = done.parent / "plots.html"
-    template.write_text(call(done, "python", "-m", "alexnet_lab.page").stdout)
+    template.write_text(call(done, "python", "-m", "alexnet_lab.results.page").stdout)
     words = ("--html-template", str(template), "--out", str(done.parent / "shown"))
     shown = call(done, "dvc", "plots", "show", *words)
     assert shown.returncode == 0, shown.stderr

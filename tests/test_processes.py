@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from alexnet_lab.errors import Stopped, UserError
-from alexnet_lab.processes import DeathError, Remote, side_by_side
+from alexnet_lab.machine.processes import DeathError, Remote, side_by_side
 
 
 def count(start: int, numbers: int) -> Iterator[tuple[int, int]]:
@@ -74,7 +74,7 @@ def test_a_terminated_group_is_not_a_death() -> None:
 
 PARENT = """
 from functools import partial
-from alexnet_lab.processes import Remote
+from alexnet_lab.machine.processes import Remote
 from tests.test_processes import count
 if __name__ == "__main__":
     remote = Remote(partial(count, 0, 10))

@@ -7,8 +7,8 @@ import subprocess
 import pandas as pd
 import pytest
 
-from alexnet_lab.report import spent
-from alexnet_lab.statistics import estimate
+from alexnet_lab.results.report import spent
+from alexnet_lab.results.statistics import estimate
 from benchmarks.speed import CASES
 from tests.conftest import ROOT
 

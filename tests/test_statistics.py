@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from alexnet_lab.statistics import (
+from alexnet_lab.results.statistics import (
     BETTER,
     OPEN,
     WORSE,

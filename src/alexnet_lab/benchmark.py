@@ -16,16 +16,16 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from alexnet_lab.devices import (
+from alexnet_lab.machine.devices import (
     hardware_name,
     has_gpu,
     is_out_of_memory,
     synchronize,
     use_full_precision,
 )
-from alexnet_lab.models import AlexNet, parameter_count
+from alexnet_lab.learning.models import AlexNet, parameter_count
 from alexnet_lab.params import Benchmark
-from alexnet_lab.processes import DeathError, Remote
+from alexnet_lab.machine.processes import DeathError, Remote
 
 MEASURED, TOO_LARGE, CRASHED = "measured", "does not fit", "crashed"
 NO_DEVICE = "no such device here"

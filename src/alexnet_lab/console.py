@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # for their types alone: a stage should not wait for torch to
     import pandas as pd
 
     from alexnet_lab.benchmark import Measurement
-    from alexnet_lab.training import Epoch
+    from alexnet_lab.learning.training import Epoch
 
 
 def _dvc() -> int:

@@ -1,4 +1,4 @@
-"""Which verdicts changed since a revision? `python -m alexnet_lab.review origin/main`."""
+"""Which verdicts changed since a revision? `python -m alexnet_lab.results.review origin/main`."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ import pandas as pd
 
 from alexnet_lab import console
 from alexnet_lab.errors import UserError
-from alexnet_lab.files import read_json
+from alexnet_lab.machine.files import read_json
 
 LEDGER = Path("metrics/claims.json")
 

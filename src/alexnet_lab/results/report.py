@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from alexnet_lab.analysis import (
+from alexnet_lab.results.analysis import (
     CI,
     Summary,
     claimed,
@@ -23,9 +23,9 @@ from alexnet_lab.analysis import (
     summary_frame,
     throughput,
 )
-from alexnet_lab.claims import VERDICTS, Finding, Ledger, check_all
+from alexnet_lab.results.claims import VERDICTS, Finding, Ledger, check_all
 from alexnet_lab.params import Benchmark, Exercise, Study
-from alexnet_lab.statistics import MANY, NEEDS, OPEN, Comparison
+from alexnet_lab.results.statistics import MANY, NEEDS, OPEN, Comparison
 
 HEADINGS = {
     "final_accuracy": "accuracy (%)",

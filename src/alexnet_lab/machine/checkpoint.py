@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from alexnet_lab import noted
+from alexnet_lab.machine import cleanup
 from alexnet_lab.errors import UserError
-from alexnet_lab.files import discard, replace
-from alexnet_lab.noted import lock_of
+from alexnet_lab.machine.files import discard, replace
+from alexnet_lab.machine.cleanup import lock_of
 
 KEPT = 2  # the newest, and the one before in case the newest is damaged
 DIGEST = hashlib.sha256().digest_size  # bytes before the content of a file
@@ -131,7 +131,7 @@ def close(folder: Path, output: Path) -> None:
     for run in folder.glob("seed*"):
         Checkpoints(run).keep(newest=1)
     digest = hashlib.md5(output.read_bytes(), usedforsecurity=False).hexdigest()
-    watch = [sys.executable, "-m", noted.__name__, str(folder), digest]
+    watch = [sys.executable, "-m", cleanup.__name__, str(folder), digest]
     subprocess.Popen(  # noqa: S603  # our own words
         watch, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
     )

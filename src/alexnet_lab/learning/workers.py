@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from alexnet_lab.checkpoint import Checkpoints, folder_of
-from alexnet_lab.datasets import load
-from alexnet_lab.devices import (
+from alexnet_lab.machine.checkpoint import Checkpoints, folder_of
+from alexnet_lab.data.datasets import load
+from alexnet_lab.machine.devices import (
     SMALLER,
     choose_device,
     core_count,
@@ -18,9 +18,9 @@ from alexnet_lab.devices import (
 )
 from alexnet_lab.errors import UserError
 from alexnet_lab.params import Arithmetic, Recipe, Study
-from alexnet_lab.precision import PRECISIONS, choose
-from alexnet_lab.processes import DeathError, side_by_side
-from alexnet_lab.training import Epoch, train
+from alexnet_lab.learning.precision import PRECISIONS, choose
+from alexnet_lab.machine.processes import DeathError, side_by_side
+from alexnet_lab.learning.training import Epoch, train
 
 Say = Callable[[str], None]
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from alexnet_lab.analysis import (
+from alexnet_lab.results.analysis import (
     at_last_epoch,
     divergences,
     epochs_to_threshold,
@@ -28,7 +28,7 @@ from alexnet_lab.analysis import (
     until,
 )
 from alexnet_lab.params import Compare, Exercise
-from alexnet_lab.statistics import estimate
+from alexnet_lab.results.statistics import estimate
 
 mpl.use("Agg")
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#000000")

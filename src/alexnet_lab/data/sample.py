@@ -1,7 +1,7 @@
 """The sample in git: the first 200 training and 50 test images of each class.
 
 A split is a contact sheet, 50 images a row in official order, and its labels in a text
-file. `python -m alexnet_lab.sample` made them from data/mnist and data/cifar10.
+file. `python -m alexnet_lab.data.sample` made them from data/mnist and data/cifar10.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexnet_lab.datasets import ARRAYS, CLASSES
+from alexnet_lab.data.datasets import ARRAYS, CLASSES
 
 PER_CLASS = {"train": 200, "test": 50}
 COLUMNS = 50  # images in a row of a sheet

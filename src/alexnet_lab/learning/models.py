@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from alexnet_lab.errors import UserError
 from alexnet_lab.params import Arithmetic, Cnn, Mlp, Model, Normalize
-from alexnet_lab.streams import stream_seed
+from alexnet_lab.learning.random_streams import stream_seed
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from alexnet_lab.params import Compare
-from alexnet_lab.statistics import Comparison, compare_all, estimate
+from alexnet_lab.results.statistics import Comparison, compare_all, estimate
 
 Summary = dict[str, dict[str, float | None]]  # variant -> name -> number
 GUESSING = math.log(10)  # nats: the loss of equal odds for each of ten classes

@@ -15,9 +15,9 @@ import pandas as pd
 import vl_convert
 from markdown_it import MarkdownIt
 
-from alexnet_lab.analysis import divergences, throughput, until
+from alexnet_lab.results.analysis import divergences, throughput, until
 from alexnet_lab.errors import UserError
-from alexnet_lab.figures import colours
+from alexnet_lab.results.figures import colours
 
 Chart = dict[str, Any]  # a Vega-Lite specification
 CURVES = {  # column: the words of its axis

@@ -1,0 +1,1 @@
+"""The images: where they come from, what proves them, and the arrays that training reads."""

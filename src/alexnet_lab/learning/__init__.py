@@ -1,0 +1,1 @@
+"""One training run: network, augmentation, learning rate, arithmetic, and the loop itself."""

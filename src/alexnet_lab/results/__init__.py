@@ -1,0 +1,1 @@
+"""From runs to answers: numbers, verdicts, figures, report and page."""
