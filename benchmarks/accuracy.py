@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from alexnet_lab import console, params
-from alexnet_lab.machine.checkpoint import alone
+from alexnet_lab import cli, console, params
 from alexnet_lab.data.datasets import load
-from alexnet_lab.machine.devices import choose_device
-from alexnet_lab.machine.files import discard
 from alexnet_lab.learning.training import Epoch
 from alexnet_lab.learning.workers import plan, train_seeds
+from alexnet_lab.machine.checkpoint import alone
+from alexnet_lab.machine.devices import choose_device
+from alexnet_lab.machine.files import discard
 from benchmarks import reference
 
 
@@ -60,4 +60,4 @@ def described(accuracy: pd.DataFrame) -> pd.Series:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    cli.run(main)

@@ -17,7 +17,9 @@ from torchvision import transforms
 
 from alexnet_lab.data.datasets import CLASSES, Dataset
 from alexnet_lab.learning.models import build
-from alexnet_lab.params import (
+from alexnet_lab.learning.schedules import learning_rate
+from alexnet_lab.learning.training import Epoch
+from alexnet_lab.params.recipes import (
     Adam,
     Cnn,
     Flip,
@@ -30,8 +32,6 @@ from alexnet_lab.params import (
     Sgd,
     Translate,
 )
-from alexnet_lab.learning.schedules import learning_rate
-from alexnet_lab.learning.training import Epoch
 
 
 class Images(torch.utils.data.Dataset[tuple[Tensor, int]]):

@@ -20,16 +20,21 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from alexnet_lab import console, params
+from alexnet_lab import cli, console, params
 from alexnet_lab.data.datasets import CLASSES, Dataset, load
-from alexnet_lab.machine.devices import choose_device, hardware_name, make_deterministic, synchronize
-from alexnet_lab.machine.files import write_json
 from alexnet_lab.learning.models import build
-from alexnet_lab.params import Arithmetic, Recipe
 from alexnet_lab.learning.precision import choose
-from alexnet_lab.machine.processes import Remote
 from alexnet_lab.learning.training import train
 from alexnet_lab.learning.workers import worker_count
+from alexnet_lab.machine.devices import (
+    choose_device,
+    hardware_name,
+    make_deterministic,
+    synchronize,
+)
+from alexnet_lab.machine.files import write_json
+from alexnet_lab.machine.processes import Remote
+from alexnet_lab.params.recipes import Arithmetic, Recipe
 from benchmarks import reference
 
 CASES = {  # stage: data set, and the fraction of an epoch that a turn takes
@@ -222,4 +227,4 @@ def table(results: dict[str, dict[str, Any]]) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    cli.run(main)

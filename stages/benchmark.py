@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from alexnet_lab import console, params
+from alexnet_lab import cli, console, params
 from alexnet_lab.benchmark import measure_all, network_facts
 from alexnet_lab.machine.files import write_csv
 
@@ -27,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    cli.run(main)

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from alexnet_lab import console, params
+from alexnet_lab import cli, console, params
+from alexnet_lab.machine.files import read_runs, replace, write_json
 from alexnet_lab.results.analysis import summarize, summary_frame
 from alexnet_lab.results.figures import training_figure
-from alexnet_lab.machine.files import read_runs, replace, write_json
 
 
 def main() -> None:
@@ -29,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    cli.run(main)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_lab import console, params
+from alexnet_lab import cli, console, params
 from alexnet_lab.data.fetch import fetch
-from alexnet_lab.machine.files import replace
 from alexnet_lab.data.sample import read_sample
+from alexnet_lab.machine.files import replace
 
 
 def main() -> None:
@@ -31,4 +31,4 @@ def save(arrays: dict[str, np.ndarray], folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    cli.run(main)

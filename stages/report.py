@@ -3,12 +3,19 @@
 import argparse
 from pathlib import Path
 
-from alexnet_lab import console, params
+from alexnet_lab import cli, console, params
+from alexnet_lab.machine.files import read_runs, replace, write_json
 from alexnet_lab.results.claims import check_all
 from alexnet_lab.results.figures import overview_figure
-from alexnet_lab.machine.files import read_runs, replace, write_json
 from alexnet_lab.results.page import benchmark_charts, page, read_pictures, training_charts
-from alexnet_lab.results.report import benchmark_section, ledger, made_of, remarks, report, training_section
+from alexnet_lab.results.report import (
+    benchmark_section,
+    ledger,
+    made_of,
+    remarks,
+    report,
+    training_section,
+)
 
 
 def main() -> None:
@@ -37,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    cli.run(main)

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from alexnet_lab import console, params
-from alexnet_lab.machine.checkpoint import alone, close
-from alexnet_lab.machine.files import write_csv
+from alexnet_lab import cli, console, params
 from alexnet_lab.learning.training import curves, timing
 from alexnet_lab.learning.workers import done_before, plan, train_seeds
+from alexnet_lab.machine.checkpoint import alone, close
+from alexnet_lab.machine.files import write_csv
 
 
 def main() -> None:
@@ -34,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    cli.run(main)

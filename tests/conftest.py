@@ -7,8 +7,8 @@ import yaml
 
 from alexnet_lab import params
 from alexnet_lab.data.datasets import Dataset
-from alexnet_lab.params import Study
 from alexnet_lab.data.sample import read_sample
+from alexnet_lab.params.study import Study
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,6 +11,19 @@ import pandas as pd
 import pytest
 
 from alexnet_lab import benchmark
+from alexnet_lab.benchmark import (
+    CRASHED,
+    MEASURED,
+    NO_DEVICE,
+    TOO_LARGE,
+    measure_all,
+    network_facts,
+)
+from alexnet_lab.errors import UserError
+from alexnet_lab.machine.devices import is_out_of_memory
+from alexnet_lab.machine.files import read_runs, write_csv, write_json
+from alexnet_lab.params.claims import Value
+from alexnet_lab.params.study import Benchmark, Compare, Data, Exercise, Study
 from alexnet_lab.results.analysis import (
     divergences,
     epochs_to_threshold,
@@ -20,16 +33,6 @@ from alexnet_lab.results.analysis import (
     summarize_benchmark,
     throughput,
 )
-from alexnet_lab.benchmark import (
-    CRASHED,
-    MEASURED,
-    NO_DEVICE,
-    TOO_LARGE,
-    measure_all,
-    network_facts,
-)
-from alexnet_lab.machine.devices import is_out_of_memory
-from alexnet_lab.errors import UserError
 from alexnet_lab.results.figures import (
     PALETTE,
     PANELS,
@@ -38,8 +41,6 @@ from alexnet_lab.results.figures import (
     overview_figure,
     training_figure,
 )
-from alexnet_lab.machine.files import read_runs, write_csv, write_json
-from alexnet_lab.params import Benchmark, Compare, Data, Exercise, Study, Value
 from alexnet_lab.results.report import (
     benchmark_answer,
     benchmark_section,

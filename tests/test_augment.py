@@ -13,9 +13,10 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF  # torchvision's own idiom
 
-from alexnet_lab.learning.augment import apply, augment, draw
 from alexnet_lab.data.datasets import Dataset
-from alexnet_lab.params import Flip, Jitter, Op, Perspective, Rotate, Study, Translate
+from alexnet_lab.learning.augment import apply, augment, draw
+from alexnet_lab.params.recipes import Flip, Jitter, Op, Perspective, Rotate, Translate
+from alexnet_lab.params.study import Study
 from benchmarks import reference
 
 SHAPE = (100_000, 3, 32, 32)

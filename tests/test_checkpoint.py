@@ -15,17 +15,18 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_lab.learning import workers
-from alexnet_lab.machine import checkpoint, cleanup
-from alexnet_lab.machine.checkpoint import Checkpoints, folder_of
 from alexnet_lab.data.datasets import Dataset
-from alexnet_lab.machine.devices import make_deterministic
-from alexnet_lab.errors import UserError
-from alexnet_lab.machine.files import write_csv
-from alexnet_lab.params import Arithmetic, Recipe, Study
 from alexnet_lab.data.sample import read_sample
+from alexnet_lab.errors import UserError
+from alexnet_lab.learning import workers
 from alexnet_lab.learning.training import Epoch, curves, timing, train
 from alexnet_lab.learning.workers import Job, done_before, plan
+from alexnet_lab.machine import checkpoint, cleanup
+from alexnet_lab.machine.checkpoint import Checkpoints, folder_of
+from alexnet_lab.machine.devices import make_deterministic
+from alexnet_lab.machine.files import write_csv
+from alexnet_lab.params.recipes import Arithmetic, Recipe
+from alexnet_lab.params.study import Study
 
 ROOT = Path(__file__).parent.parent
 EPOCHS = 4

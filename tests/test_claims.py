@@ -8,10 +8,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from alexnet_lab import params
+from alexnet_lab.errors import UserError
+from alexnet_lab.params.claims import Claim
+from alexnet_lab.params.study import Compare, Study
 from alexnet_lab.results.analysis import claimed, claimed_of_benchmark
 from alexnet_lab.results.claims import CONTRADICTED, NOT_MEASURED, REPRODUCED, VERDICTS, check
-from alexnet_lab.errors import UserError
-from alexnet_lab.params import Claim, Compare, Study
 from alexnet_lab.results.review import changed
 from alexnet_lab.results.statistics import OPEN
 from tests.test_analysis import run, steps

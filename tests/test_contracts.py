@@ -15,7 +15,7 @@ from dvc.stage import PipelineStage
 from packaging.requirements import Requirement
 
 from alexnet_lab import params
-from alexnet_lab.params import Study
+from alexnet_lab.params.study import Study
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src/alexnet_lab"

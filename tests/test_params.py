@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from alexnet_lab import params
 from alexnet_lab.errors import UserError
-from alexnet_lab.params import Cnn, Cosine, Jitter, Mlp, Study, WarmupCosine
+from alexnet_lab.params.recipes import Cnn, Cosine, Jitter, Mlp, WarmupCosine
+from alexnet_lab.params.study import Study
 
 ROOT = Path(__file__).parent.parent
 WARM = {"schedule": {"kind": "warmup_cosine", "warmup_epochs": 2}}

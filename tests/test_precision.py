@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from alexnet_lab.learning import precision
 from alexnet_lab.data.datasets import Dataset
-from alexnet_lab.machine.devices import make_deterministic
 from alexnet_lab.errors import UserError
-from alexnet_lab.params import Study
+from alexnet_lab.learning import precision
 from alexnet_lab.learning.precision import Trial, choose, trial
 from alexnet_lab.learning.training import train
+from alexnet_lab.machine.devices import make_deterministic
+from alexnet_lab.params.study import Study
 
 
 def chosen(

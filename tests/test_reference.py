@@ -5,13 +5,13 @@ import torch
 from torch import Tensor
 from torchvision import transforms
 
+from alexnet_lab.data.datasets import Dataset
 from alexnet_lab.learning import training
 from alexnet_lab.learning.augment import augment
-from alexnet_lab.data.datasets import Dataset
-from alexnet_lab.machine.devices import make_deterministic
 from alexnet_lab.learning.models import Classifier, build
-from alexnet_lab.params import Study
 from alexnet_lab.learning.random_streams import stream, stream_seed
+from alexnet_lab.machine.devices import make_deterministic
+from alexnet_lab.params.study import Study
 from benchmarks import reference
 
 CASES = [

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.optim import lr_scheduler as torch_schedules
 
-from alexnet_lab.params import Constant, Cosine, Exponential, Schedule, Step, WarmupCosine
 from alexnet_lab.learning.schedules import learning_rate
+from alexnet_lab.params.recipes import Constant, Cosine, Exponential, Schedule, Step, WarmupCosine
 
 EPOCHS, BASE = 50, 0.1
 Make = Callable[[torch.optim.Optimizer], torch_schedules.LRScheduler]

@@ -13,15 +13,16 @@ from torchvision import transforms
 
 from alexnet_lab.data import datasets
 from alexnet_lab.data.datasets import Dataset
-from alexnet_lab.machine.devices import choose_device, make_deterministic
+from alexnet_lab.data.sample import read_sample
 from alexnet_lab.errors import UserError
 from alexnet_lab.learning.models import Classifier, build
-from alexnet_lab.params import Arithmetic, Mlp, Recipe, Study
 from alexnet_lab.learning.precision import choose
-from alexnet_lab.data.sample import read_sample
 from alexnet_lab.learning.random_streams import stream, stream_seed
 from alexnet_lab.learning.training import evaluate, make_optimizer, train, train_epoch
 from alexnet_lab.learning.workers import Job, train_seeds, worker_count
+from alexnet_lab.machine.devices import choose_device, make_deterministic
+from alexnet_lab.params.recipes import Arithmetic, Mlp, Recipe
+from alexnet_lab.params.study import Study
 
 ROOT = Path(__file__).parent.parent
 VARIANTS = [

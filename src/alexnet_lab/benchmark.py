@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from alexnet_lab.learning.models import AlexNet, parameter_count
 from alexnet_lab.machine.devices import (
     hardware_name,
     has_gpu,
@@ -23,9 +24,8 @@ from alexnet_lab.machine.devices import (
     synchronize,
     use_full_precision,
 )
-from alexnet_lab.learning.models import AlexNet, parameter_count
-from alexnet_lab.params import Benchmark
 from alexnet_lab.machine.processes import DeathError, Remote
+from alexnet_lab.params.study import Benchmark
 
 MEASURED, TOO_LARGE, CRASHED = "measured", "does not fit", "crashed"
 NO_DEVICE = "no such device here"

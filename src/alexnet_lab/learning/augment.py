@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from alexnet_lab.params import Flip, Jitter, Op, Perspective, Rotate, Translate
+from alexnet_lab.params.recipes import Flip, Jitter, Op, Perspective, Rotate, Translate
 
 GREY = (19595, 38470, 7471)  # PIL's RGB to L: ITU-R 601-2 luma in 1/65536
 

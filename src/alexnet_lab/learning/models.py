@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.params import Arithmetic, Cnn, Mlp, Model, Normalize
 from alexnet_lab.learning.random_streams import stream_seed
+from alexnet_lab.params.recipes import Arithmetic, Cnn, Mlp, Model, Normalize
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alexnet_lab.data.datasets import CLASSES, Dataset
-from alexnet_lab.machine.devices import synchronize, within_memory
 from alexnet_lab.learning.models import Classifier, build
-from alexnet_lab.params import Arithmetic, Cnn, Recipe
 from alexnet_lab.learning.training import check_fit
+from alexnet_lab.machine.devices import synchronize, within_memory
+from alexnet_lab.params.recipes import Arithmetic, Cnn, Recipe
 
 PRECISIONS: tuple[Arithmetic, ...] = ("fp32", "bf16")
 WORTH_IT = 1.15  # bf16 has to be this many times as fast as fp32; noise alone should not decide

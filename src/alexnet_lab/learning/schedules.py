@@ -7,7 +7,7 @@ epoch ``warmup_epochs``.
 
 import math
 
-from alexnet_lab.params import Constant, Cosine, Exponential, Schedule, Step, WarmupCosine
+from alexnet_lab.params.recipes import Constant, Cosine, Exponential, Schedule, Step, WarmupCosine
 
 
 def learning_rate(schedule: Schedule, base: float, epoch: int, epochs: int) -> float:

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alexnet_lab.learning.augment import augment
-from alexnet_lab.machine.checkpoint import Checkpoints
 from alexnet_lab.data.datasets import CLASSES, Dataset
-from alexnet_lab.machine.devices import synchronize
 from alexnet_lab.errors import UserError
+from alexnet_lab.learning.augment import augment
 from alexnet_lab.learning.models import Classifier, build
-from alexnet_lab.params import Adam, Arithmetic, Cnn, Optimizer, Recipe, Sgd
-from alexnet_lab.learning.schedules import learning_rate
 from alexnet_lab.learning.random_streams import stream, stream_seed
+from alexnet_lab.learning.schedules import learning_rate
+from alexnet_lab.machine.checkpoint import Checkpoints
+from alexnet_lab.machine.devices import synchronize
+from alexnet_lab.params.recipes import Adam, Arithmetic, Cnn, Optimizer, Recipe, Sgd
 
 TEST_BATCH = 128  # images; small enough to stay in cache. It changes no result but the last bits
 

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from alexnet_lab.machine.checkpoint import Checkpoints, folder_of
 from alexnet_lab.data.datasets import load
+from alexnet_lab.errors import UserError
+from alexnet_lab.learning.precision import PRECISIONS, choose
+from alexnet_lab.learning.training import Epoch, train
+from alexnet_lab.machine.checkpoint import Checkpoints, folder_of
 from alexnet_lab.machine.devices import (
     SMALLER,
     choose_device,
@@ -16,11 +19,9 @@ from alexnet_lab.machine.devices import (
     make_deterministic,
     within_memory,
 )
-from alexnet_lab.errors import UserError
-from alexnet_lab.params import Arithmetic, Recipe, Study
-from alexnet_lab.learning.precision import PRECISIONS, choose
 from alexnet_lab.machine.processes import DeathError, side_by_side
-from alexnet_lab.learning.training import Epoch, train
+from alexnet_lab.params.recipes import Arithmetic, Recipe
+from alexnet_lab.params.study import Study
 
 Say = Callable[[str], None]
 

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from alexnet_lab.machine import cleanup
 from alexnet_lab.errors import UserError
-from alexnet_lab.machine.files import discard, replace
+from alexnet_lab.machine import cleanup
 from alexnet_lab.machine.cleanup import lock_of
+from alexnet_lab.machine.files import discard, replace
 
 KEPT = 2  # the newest, and the one before in case the newest is damaged
 DIGEST = hashlib.sha256().digest_size  # bytes before the content of a file

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from alexnet_lab.params import Compare
+from alexnet_lab.params.study import Compare
 from alexnet_lab.results.statistics import Comparison, compare_all, estimate
 
 Summary = dict[str, dict[str, float | None]]  # variant -> name -> number

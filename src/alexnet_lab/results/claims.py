@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-from alexnet_lab.params import Below, Claim, Difference, Order, Ratio, Unmeasured, Value
+from alexnet_lab.params.claims import Below, Claim, Difference, Order, Ratio, Unmeasured, Value
 from alexnet_lab.results.statistics import NEEDS, OPEN, Estimate, estimate, paired
 
 REPRODUCED, CONTRADICTED, NOT_MEASURED = "reproduced", "contradicted", "not measured"

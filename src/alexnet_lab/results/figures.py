@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from alexnet_lab.params.study import Compare, Exercise
 from alexnet_lab.results.analysis import (
     at_last_epoch,
     divergences,
@@ -27,7 +28,6 @@ from alexnet_lab.results.analysis import (
     throughput,
     until,
 )
-from alexnet_lab.params import Compare, Exercise
 from alexnet_lab.results.statistics import estimate
 
 mpl.use("Agg")

@@ -15,8 +15,8 @@ import pandas as pd
 import vl_convert
 from markdown_it import MarkdownIt
 
-from alexnet_lab.results.analysis import divergences, throughput, until
 from alexnet_lab.errors import UserError
+from alexnet_lab.results.analysis import divergences, throughput, until
 from alexnet_lab.results.figures import colours
 
 Chart = dict[str, Any]  # a Vega-Lite specification

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from alexnet_lab.params.study import Benchmark, Exercise, Study
 from alexnet_lab.results.analysis import (
     CI,
     Summary,
@@ -24,7 +25,6 @@ from alexnet_lab.results.analysis import (
     throughput,
 )
 from alexnet_lab.results.claims import VERDICTS, Finding, Ledger, check_all
-from alexnet_lab.params import Benchmark, Exercise, Study
 from alexnet_lab.results.statistics import MANY, NEEDS, OPEN, Comparison
 
 HEADINGS = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from alexnet_lab import console
+from alexnet_lab import cli
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.files import read_json
 
@@ -51,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    cli.run(main)

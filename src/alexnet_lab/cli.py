@@ -1,0 +1,68 @@
+"""How a command of ours starts and ends: signals, DVC's death, and errors as one sentence.
+
+A stage imports this first, so that Ctrl-C is handled while torch is being imported.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+from alexnet_lab.errors import Stopped, UserError
+
+
+def _dvc() -> int:
+    """The nearest ancestor that is not a shell: not every /bin/sh replaces itself by its command."""
+    pid = os.getppid()
+    with suppress(OSError):  # no /proc: the parent
+        while Path(f"/proc/{pid}/comm").read_text().rstrip().endswith("sh"):
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return pid
+
+
+DVC = _dvc()  # before a stage imports torch
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command's main function. A UserError ends it as one sentence, with status 1.
+
+    SIGINT and SIGTERM end it, and its processes, with one line and the signal's own status.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # ignored: a job in the background
+            signal.signal(number, _stop)
+    if "DVC_STAGE" in os.environ:
+        threading.Thread(target=_stop_with_dvc, daemon=True).start()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"{error}")
+    except Stopped as stopped:
+        _end(stopped.signal)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    raise Stopped(number)
+
+
+def _stop_with_dvc() -> None:
+    """End this stage if DVC was killed: if it went on, it would meet its own rerun."""
+    while _dvc() == DVC:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end(number: int, _: FrameType | None = None) -> None:
+    """Print the line, then end as the signal would have ended the process."""
+    print(Stopped(number), file=sys.stderr, flush=True)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+if "DVC_STAGE" in os.environ and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, _end)  # torch's import may swallow an exception that is raised in it

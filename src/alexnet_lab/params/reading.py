@@ -1,0 +1,98 @@
+"""Read params.yaml and claims.yaml. Whatever is wrong becomes one sentence that names the key."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from alexnet_lab.errors import UserError
+from alexnet_lab.params.claims import Topic, Topics
+from alexnet_lab.params.fields import is_map, name_of
+from alexnet_lab.params.study import Study
+
+KNOWN = tuple(Study.model_fields)  # the top-level keys of params.yaml that are not exercises
+
+
+def load(path: Path = Path("params.yaml")) -> Study:
+    """Read and check params.yaml. UserError, one sentence, if anything is wrong."""
+    return parse(_yaml(path), str(path))
+
+
+def load_claims(study: Study, path: Path = Path("claims.yaml")) -> Topics:
+    """Read and check claims.yaml. UserError, one sentence, if anything is wrong.
+
+    Every exercise has a topic in the result, an empty one if the file does not mention it.
+    """
+    topics: Topics = _validated(TypeAdapter(Topics), _yaml(path), str(path))
+    known = ["benchmark", *study.exercises, "takeaways"]
+    unknown = [name for name in topics if name not in known]
+    if unknown:
+        raise UserError(f"{path}: '{unknown[0]}' is not an exercise; there are {', '.join(known)}.")
+    return {name: topics.get(name, Topic()) for name in known}
+
+
+def parse(raw: Any, name: str = "params.yaml") -> Study:
+    """Check what a YAML file held. UserError, one sentence, if anything is wrong."""
+    study: Study = _validated(TypeAdapter(Study), raw, name)
+    return study
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _validated(kind: TypeAdapter[Any], raw: Any, name: str) -> Any:
+    if not is_map(raw):
+        raise UserError(f"{name} should be a mapping of names to values.")
+    try:
+        for key in raw:
+            name_of(key)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}.") from error
+    try:
+        return kind.validate_python(raw)
+    except ValidationError as error:
+        raise UserError(f"{name}: {' '.join(_sentence(error, raw).split())}") from error
+
+
+def _sentence(error: ValidationError, raw: Any) -> str:
+    """Describe the first fault: the key as the user wrote it, and what is allowed there."""
+    fault = error.errors(include_url=False)[0]
+    location = fault["loc"]
+    if fault["type"] == "model_type" and len(location) == 1 and location[0] not in KNOWN:
+        return (
+            f"unknown key '{location[0]}'; allowed at the top are {', '.join(KNOWN)} and exercises "
+            "with images, seeds, train, compare and variants."
+        )
+    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = re.sub("dictionary.*", "mapping", message.replace("tuple", "list"))
+    key = _written(location, raw, fault["type"] == "missing")
+    if location[-1] == "[key]":  # the message names it
+        return f"{_written(location[:-2], raw, missing=False)}: {message}."
+    if fault["type"] == "union_tag_invalid":
+        context = fault["ctx"]
+        tag = context["discriminator"].strip("'")
+        return f"{key}.{tag} should be one of {context['expected_tags']}, not '{context['tag']}'."
+    if fault["type"] == "too_short":
+        message = "should have at least one entry"
+    got = fault["input"]
+    shown = fault["type"] not in ("missing", "too_short") and not is_map(got)
+    return f"{key} {message[0].lower()}{message[1:]}{f', not {got!r}' if shown else ''}."
+
+
+def _written(location: tuple[int | str, ...], raw: Any, missing: bool) -> str:
+    """The location as a dotted key, without the union tags that pydantic adds."""
+    path, node = "", raw
+    for index, step in enumerate(location):
+        if is_map(node) and step in node:
+            path, node = f"{path}.{step}", node[step]
+        elif isinstance(node, list | tuple) and isinstance(step, int) and step < len(node):
+            path, node = f"{path}[{step}]", node[step]
+        elif index == len(location) - 1 and missing:
+            path = f"{path}.{step}"
+    return path.removeprefix(".")

@@ -1,0 +1,170 @@
+"""params.yaml as a whole: the exercises, the benchmark, and the what-ifs above them."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from alexnet_lab.errors import UserError
+from alexnet_lab.params.fields import Count, Integer, Name, Number, Positive, Seeds, Strict, is_map
+from alexnet_lab.params.recipes import Arithmetic, Recipe
+
+OVERRIDES = ("lr", "epochs", "batch_size")  # top-level keys that override every recipe
+
+# What an exercise's figure can show: results/figures.py draws each.
+Panel = Literal[
+    "train_loss",
+    "test_loss",
+    "train_and_test_loss",
+    "test_accuracy",
+    "gradient_norm",
+    "learning_rate",
+    "final_accuracy",
+    "epochs_to_threshold",
+    "gap",
+    "seconds",
+]
+
+# One number per run, which variants are compared in and claims are about: results/quantities.py
+# computes each. The benchmark has speed_up alone.
+Quantity = Literal[
+    "final_accuracy",
+    "best_accuracy",
+    "final_train_loss",
+    "final_test_loss",
+    "gradient_norm",
+    "epochs_to_threshold",
+    "gap",
+    "gap_clean",
+    "change_at_jumps",
+    "seconds",
+    "speed_up",
+]
+
+
+class Compare(Strict):
+    """How an exercise's variants are compared, and what its figure shows."""
+
+    baseline: str  # the variant that the others are compared with
+    quantities: tuple[Quantity, ...]  # besides the final accuracy; the first is a metric too
+    panels: Annotated[tuple[Panel, ...], Field(min_length=1)]
+    threshold: Annotated[Number, Field(gt=0, lt=100)] | None = None  # % test accuracy
+    gap_epochs: Count | None = None  # the gap is the mean over this many last epochs
+
+    @model_validator(mode="after")
+    def _has_numbers(self) -> Self:
+        names = {*self.panels, *self.quantities}
+        if "epochs_to_threshold" in names and self.threshold is None:
+            raise ValueError("shows epochs_to_threshold, so it needs a threshold (in %)")
+        if names & {"gap", "gap_clean"} and self.gap_epochs is None:
+            raise ValueError("shows the gap, so it needs gap_epochs")
+        return self
+
+
+class Exercise(Strict):
+    """A base recipe, and variants that differ from it."""
+
+    images: Name  # the data set, by its name in data/
+    seeds: Seeds
+    train: Recipe
+    compare: Compare
+    variants: Annotated[dict[Name, Recipe], Field(min_length=1)]
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _complete(cls, variants: Any, info: ValidationInfo) -> Any:
+        """A variant is written as its difference from the base; it is read as a whole recipe."""
+        base = info.data.get("train")
+        if not is_map(variants) or base is None:
+            return variants
+        return {
+            name: merge(base.model_dump(), {} if diff is None else diff)
+            for name, diff in variants.items()
+        }
+
+    @model_validator(mode="after")
+    def _has_baseline(self) -> Self:
+        if self.compare.baseline not in self.variants:
+            raise ValueError(f"has no variant '{self.compare.baseline}', its compare.baseline")
+        return self
+
+
+class Target(Strict):
+    """Where a benchmark variant runs; here the device is what is studied."""
+
+    device: Literal["cpu", "cuda"]
+
+
+class Benchmark(Strict):
+    """AlexNet training steps on random images."""
+
+    batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)]
+    warmup_iterations: Count
+    iterations: Count
+    lr: Positive
+    image_pixels: Annotated[Integer, Field(ge=63, le=10**4)]  # below, AlexNet pools to nothing
+    classes: Annotated[Integer, Field(ge=2, le=10**9)]
+    variants: Annotated[dict[Name, Target], Field(min_length=1)]
+
+
+class Data(Strict):
+    """Which images: all of them, or the sample that is in git."""
+
+    source: Literal["official", "sample"]
+
+
+class Study(Strict):
+    """The whole of params.yaml. Every other top-level key is an exercise."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, Exercise] = Field(init=False)
+
+    lr: Positive | None
+    epochs: Count | None
+    batch_size: Count | None
+    seeds: Seeds | None
+    threads: Count
+    precision: Literal["auto"] | Arithmetic
+    data: Data
+    benchmark: Benchmark
+
+    @property
+    def exercises(self) -> dict[str, Exercise]:
+        """The training exercises, in the file's order."""
+        return dict(self.__pydantic_extra__)
+
+    def exercise(self, name: str) -> Exercise:
+        """The exercise of that name. UserError if there is none."""
+        if name not in self.exercises:
+            raise UserError(f"params.yaml has no exercise '{name}'; it has {list(self.exercises)}")
+        return self.exercises[name]
+
+    def recipe(self, exercise: str, variant: str) -> Recipe:
+        """The variant's recipe with the top-level what-ifs applied."""
+        variants = self.exercise(exercise).variants
+        if variant not in variants:
+            raise UserError(f"params.yaml: {exercise}.variants has no '{variant}'")
+        return variants[variant].model_copy(update=self.overridden)
+
+    def seeds_of(self, exercise: str) -> tuple[int, ...]:
+        """The seeds of an exercise: one run of every variant for each."""
+        return self.seeds or self.exercise(exercise).seeds
+
+    @property
+    def overridden(self) -> dict[str, float]:
+        """The top-level what-ifs that are set."""
+        return {key: value for key in OVERRIDES if (value := getattr(self, key)) is not None}
+
+
+def merge(base: Any, diff: Any) -> Any:
+    """Lay a difference over a base.
+
+    Mappings merge key by key; one that names another ``kind`` replaces the base's.
+    """
+    if (
+        not is_map(base)
+        or not is_map(diff)
+        or diff.get("kind", base.get("kind")) != base.get("kind")
+    ):
+        return diff
+    merged = {key: merge(base[key], diff[key]) if key in diff else base[key] for key in base}
+    return merged | {key: diff[key] for key in diff if key not in base}
