@@ -5,22 +5,25 @@ export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 BASE ?= origin/main
 
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
 DEMO := -S data.source=sample -S seeds=[0] -S epochs=6 -S threads=2 \
         -S benchmark.batch_sizes=[4,8] -S benchmark.iterations=3 -S benchmark.warmup_iterations=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro check test status bench review clean
+.PHONY: help setup demo repro check test status unchanged experiments bench review clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
-setup: .venv/.ready ## create .venv with exactly pinned versions
+setup: .venv/.ready ## create .venv with exactly pinned versions: half a minute, some GB
 
 .venv/.ready: pyproject.toml constraints.txt environment.pth
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "AlexNet Lab needs Python 3.11 or newer: make setup PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' || \
+	  { echo "uv could not install it: pip does, in two minutes"; $(PIP) -e '.[dev]'; }
 	@cp environment.pth "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')/alexnet_lab.pth"
 	@mkdir -p .dvc/tmp && $(BIN)/python -m alexnet_lab.results.page > .dvc/tmp/plots.html
 	@touch $@
@@ -47,11 +50,17 @@ check: setup ## lint, format, types, and the contracts between code and dvc.yaml
 test: setup ## the fast tests
 	pytest
 
-status: setup ## is any committed result older than its code, data or parameters?
+status: setup ## check that no committed result is older than its code, data or parameters
 	@dvc repro --dry --allow-missing > .dvc/tmp/status.txt
 	@! grep -h "^Running stage" .dvc/tmp/status.txt || \
 	  { echo "These would run again. Run dvc repro and commit dvc.lock with the results."; exit 1; }
 	@echo "Every result is up to date."
+
+unchanged: setup ## prove that a change of code moved no number, then dvc commit it
+	@$(BIN)/python -m tools.unchanged $(if $(filter file,$(origin BASE)),HEAD,$(BASE))
+
+experiments: setup ## the experiments in a table that fits: changed parameters and accuracies
+	@$(BIN)/python -m alexnet_lab.results.experiments
 
 bench: setup ## our engine against the usual way, side by side: metrics/speed.json
 	dvc repro --quiet prepare

@@ -6,6 +6,7 @@ import os
 import signal
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -22,42 +23,52 @@ from alexnet_lab.benchmark import (
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.devices import is_out_of_memory
 from alexnet_lab.machine.files import read_runs, write_csv, write_json
-from alexnet_lab.params.claims import Value
-from alexnet_lab.params.study import Benchmark, Compare, Data, Exercise, Study
-from alexnet_lab.results.analysis import (
-    divergences,
-    epochs_to_threshold,
-    generalisation_gaps,
-    speed_up,
-    summarize,
-    summarize_benchmark,
-    throughput,
-)
+from alexnet_lab.params.claims import Topic, Value
+from alexnet_lab.params.study import Benchmark, Compare, Data, Study
+from alexnet_lab.results.analysis import divergences, metrics, summarize
+from alexnet_lab.results.experiments import table as experiments_table
 from alexnet_lab.results.figures import (
     PALETTE,
-    PANELS,
     benchmark_figure,
     colours,
     overview_figure,
     training_figure,
 )
-from alexnet_lab.results.report import (
+from alexnet_lab.results.panels import PANELS
+from alexnet_lab.results.quantities import QUANTITIES, epochs_to_threshold
+from alexnet_lab.results.report import remarks, report
+from alexnet_lab.results.runs import Runs
+from alexnet_lab.results.sections import (
     benchmark_answer,
     benchmark_section,
     places,
-    remarks,
-    report,
     spent,
     training_section,
 )
+from alexnet_lab.results.throughput import benchmark_metrics, speed_up, throughput
+
+TOPIC = Topic(question="Why?", what_if="a=1")
+ALL_PANELS = Compare(
+    baseline="slow",
+    quantities=("gradient_norm", "epochs_to_threshold", "gap", "gap_clean"),
+    panels=tuple(PANELS),
+    threshold=70,
+    gap_epochs=2,
+)
 
 
-def exercise_of(compare: Compare, question: str = "Why?") -> Exercise:
-    """One with nothing but what its section shows."""
-    return Exercise.model_construct(question=question, what_if="a=1", compare=compare, claims={})
+def runs_of(
+    curves: pd.DataFrame, timing: pd.DataFrame | None = None, compare: Compare = ALL_PANELS
+) -> Runs:
+    if timing is None:
+        timing = curves[["variant", "seed", "epoch"]].assign(
+            seconds=1.0, hardware="here", precision="fp32"
+        )
+    return Runs(curves, timing, compare, classes=10)
 
 
-ALL_PANELS = Compare(baseline="slow", panels=tuple(PANELS), threshold=70, gap_epochs=2)
+def compare_of(**changes: Any) -> Compare:
+    return ALL_PANELS.model_copy(update=changes)
 
 
 def run(variant: str, seed: int, accuracies: list[float]) -> pd.DataFrame:
@@ -115,41 +126,42 @@ def test_the_report_says_how_long_the_runs_took(timing: pd.DataFrame) -> None:
 def test_epochs_to_threshold_count_from_one_and_are_undefined_if_never(
     curves: pd.DataFrame,
 ) -> None:
-    reached = epochs_to_threshold(curves, 70)
+    reached = epochs_to_threshold(runs_of(curves))
     assert reached["fast"].tolist() == [1, 2]
     assert reached["slow", 0] == 3 and math.isnan(reached["slow", 1])
 
 
 def test_the_summary_is_means_over_seeds_and_null_where_undefined(curves: pd.DataFrame) -> None:
-    summary = summarize(curves, ALL_PANELS)
+    summary = summarize(runs_of(curves))
     assert list(summary) == ["slow", "fast"]
     assert summary["fast"]["final_accuracy"] == 81
     assert summary["fast"]["final_accuracy_ci95"] == 12.71  # t(0.975, 1) = 12.706, s.e. = 1
-    assert summary["fast"]["epochs_to_70"] == 1.5
-    assert summary["slow"]["epochs_to_70"] is None
-    assert summary["slow"]["seeds_reaching_70"] == 1
-    assert summarize(curves[curves["seed"] == 0], ALL_PANELS)["fast"]["final_accuracy_ci95"] is None
+    assert summary["fast"]["epochs_to_threshold"] == 1.5
+    assert summary["slow"]["epochs_to_threshold"] is None
+    assert summary["slow"]["seeds_reaching_threshold"] == 1
+    assert summarize(runs_of(curves[curves["seed"] == 0]))["fast"]["final_accuracy_ci95"] is None
 
 
 def test_a_diverged_run_makes_nulls_not_numbers(curves: pd.DataFrame, tmp_path: Path) -> None:
     curves.loc[(curves["variant"] == "slow") & (curves["epoch"] == 3), "test_loss"] = math.nan
-    summary = summarize(curves, ALL_PANELS)
+    summary = summarize(runs_of(curves))
     assert summary["slow"]["final_test_loss"] is None and summary["slow"]["gap"] is None
     write_json({"a": {"b": math.nan, "c": math.inf, "d": 1.5}}, tmp_path / "x.json")
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": {"b": None, "c": None, "d": 1.5}}
 
 
 def test_both_gaps_are_means_over_the_last_epochs(curves: pd.DataFrame) -> None:
-    gaps = generalisation_gaps(curves, 2)
-    assert gaps.loc[("slow", 0), "gap"] == pytest.approx(1 - (1 / 2 + 1 / 3) / 2)
-    assert gaps.loc[("slow", 0), "gap_clean"] == pytest.approx(1 - (1 / 4 + 1 / 6) / 2)
-    assert generalisation_gaps(curves, 99).loc[("slow", 0), "gap"] == pytest.approx(1 - 11 / 18)
+    gap, clean = (QUANTITIES[name].compute(runs_of(curves)) for name in ("gap", "gap_clean"))
+    assert gap["slow", 0] == pytest.approx(1 - (1 / 2 + 1 / 3) / 2)
+    assert clean["slow", 0] == pytest.approx(1 - (1 / 4 + 1 / 6) / 2)
+    of_all = QUANTITIES["gap"].compute(runs_of(curves, compare=compare_of(gap_epochs=99)))
+    assert of_all["slow", 0] == pytest.approx(1 - 11 / 18)
 
 
 def test_a_variant_has_one_colour_in_every_panel(
     curves: pd.DataFrame, timing: pd.DataFrame
 ) -> None:
-    figure = training_figure(curves, timing, ALL_PANELS)
+    figure = training_figure(runs_of(curves, timing))
     assert colours(["slow", "fast"]) == {"slow": PALETTE[0], "fast": PALETTE[1]}
     for axis in figure.axes:
         assert axis.get_title(loc="left") and axis.get_xlabel(), "a panel without words"
@@ -163,8 +175,8 @@ def test_a_legend_of_many_variants_stays_inside_the_figure(timing: pd.DataFrame)
     names = ("constant", "step", "exponential", "cosine", "warmup_cosine")
     runs = [run(name, seed, [50.0, 60.0]) for name in names for seed in (0, 1)]
     curves = pd.concat(runs, ignore_index=True)
-    compare = Compare(baseline="constant", panels=("train_loss", "test_loss"))
-    figure = training_figure(curves, timing, compare)
+    compare = compare_of(baseline="constant", panels=("train_loss", "test_loss"))
+    figure = training_figure(runs_of(curves, compare=compare))
     figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
@@ -172,18 +184,18 @@ def test_a_legend_of_many_variants_stays_inside_the_figure(timing: pd.DataFrame)
 
 def test_equal_values_stand_beside_each_other(timing: pd.DataFrame) -> None:
     curves = pd.concat([run("slow", seed, [50.0, 60.0]) for seed in (0, 1)], ignore_index=True)
-    compare = Compare(baseline="slow", panels=("final_accuracy",))
-    dots = training_figure(curves, timing, compare).axes[0].lines[0].get_xydata()
+    compare = compare_of(panels=("final_accuracy",))
+    dots = training_figure(runs_of(curves, compare=compare)).axes[0].lines[0].get_xydata()
     assert len({tuple(dot) for dot in dots}) == 2
 
 
 def test_the_figure_says_where_a_threshold_was_not_reached(
     curves: pd.DataFrame, timing: pd.DataFrame
 ) -> None:
-    compare = Compare(baseline="slow", panels=("epochs_to_threshold",), threshold=81)
-    figure = training_figure(curves[curves["seed"] == 0], timing, compare)
+    compare = compare_of(panels=("epochs_to_threshold",), threshold=81)
+    figure = training_figure(runs_of(curves[curves["seed"] == 0], compare=compare))
     assert [text.get_text() for text in figure.axes[0].texts] == ["not reached"] * 2
-    both = training_figure(curves, timing, compare)
+    both = training_figure(runs_of(curves, compare=compare))
     assert [t.get_text() for t in both.axes[0].texts] == ["not reached", "3.0 (1 of 2 seeds)"]
 
 
@@ -207,7 +219,7 @@ def test_throughput_is_the_batch_over_the_median_step() -> None:
     assert rates["seconds"] == 7
 
 
-def test_a_speed_up_needs_both_devices(study: Study) -> None:
+def test_a_speed_up_needs_both_devices() -> None:
     cpu = [steps("cpu", 32, [2.0]), steps("cpu", 64, [4.0])]
     absent = pd.concat([*cpu, steps("gpu", 32, [None])])
     assert speed_up(throughput(absent)).empty
@@ -222,16 +234,13 @@ def test_a_speed_up_needs_both_devices(study: Study) -> None:
             "gflop_per_image": 1.0,
         }
     )
-    summary = summarize_benchmark(runs)
-    assert summary["gpu"]["largest_batch"] is None
+    assert benchmark_metrics(runs) == {"cpu": {"largest_batch": 32}, "gpu": {}}
     answer = benchmark_answer(absent)
     assert "GPU not measured (no such device here)" in answer and "×" not in answer
     assert "GPU over CPU 20.0× at batch 32" in benchmark_answer(both)
     texts = [text.get_text() for axis in benchmark_figure(absent).axes for text in axis.texts]
     assert texts == ["GPU not measured", "gpu 32: no such device here"]
-    assert "no such device here" in set(
-        benchmark_section(study.benchmark, absent).tables[0]["img/s, median"]
-    )
+    assert "no such device here" in set(benchmark_section(TOPIC, absent).tables[0]["img/s, median"])
 
 
 @pytest.fixture
@@ -295,8 +304,8 @@ def flat(variant: str, losses: list[float]) -> pd.DataFrame:
 def test_a_run_diverged_from_where_it_never_again_learnt(
     losses: list[float], epoch: int | None
 ) -> None:
-    found = divergences(flat("a", losses)).item()
-    assert math.isnan(found) if epoch is None else found == epoch
+    diverged = divergences(runs_of(flat("a", losses))).item()
+    assert math.isnan(diverged) if epoch is None else diverged == epoch
 
 
 def test_divergence_is_a_result(tmp_path: Path) -> None:
@@ -304,15 +313,14 @@ def test_divergence_is_a_result(tmp_path: Path) -> None:
     lost = flat("lost", [1.5, math.nan, math.nan]).assign(test_loss=[1.0, 1e9, math.inf])
     other = run("lost", 1, [30.0, 40.0, 50.0])
     curves = pd.concat([run("fine", 0, [30.0, 40.0, 50.0]), lost, other])
-    summary = summarize(curves, ALL_PANELS)
+    summary = summarize(runs_of(curves))
     write_json(summary, tmp_path / "m.json")
     written = json.loads((tmp_path / "m.json").read_text())
     assert written["lost"]["final_train_loss"] is None
     assert written["lost"]["seeds_diverged"] == 1
     assert written["lost"]["diverged_from_epoch"] == 2
     assert "seeds_diverged" not in written["fine"]
-    timing = curves[["variant", "seed", "epoch"]].assign(seconds=1.0)
-    figure = training_figure(curves, timing, ALL_PANELS)
+    figure = training_figure(runs_of(curves))
     labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     labels += [t.get_text() for a in figure.axes if a.get_legend() for t in a.get_legend().texts]
     assert "lost: diverged at epoch 2 (1 of 2)" in labels and "fine" in labels
@@ -320,22 +328,20 @@ def test_divergence_is_a_result(tmp_path: Path) -> None:
         if "loss" in axis.get_title().lower():
             assert axis.get_ylim()[1] < 10, axis.get_title()
     figure.savefig(tmp_path / "x.png")
-    place = timing.assign(hardware="here", precision="fp32")
-    compare = ALL_PANELS.model_copy(update={"baseline": "fine"})
-    answer = training_section("schedules", exercise_of(compare), curves, place).answer
+    assert metrics(summary, runs_of(curves))["lost"]["seeds_diverged"] == 1
+    runs = runs_of(curves, compare=compare_of(baseline="fine"))
+    answer = training_section("schedules", TOPIC, runs).answer
     assert "Diverged: **lost** from epoch 2 (1 of 2 seeds)." in answer
 
 
 def test_an_exercise_that_diverged_altogether_is_drawn(tmp_path: Path) -> None:
     curves = flat("lost", [math.nan] * 3)
-    timing = curves[["variant", "seed", "epoch"]].assign(seconds=1.0)
-    figure = training_figure(curves, timing, ALL_PANELS)
+    figure = training_figure(runs_of(curves))
     figure.savefig(tmp_path / "x.png")
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["every run diverged"]
-    place = timing.assign(hardware="here", precision="fp32")
-    compare = ALL_PANELS.model_copy(update={"baseline": "lost"})
-    answer = training_section("schedules", exercise_of(compare), curves, place).answer
+    runs = runs_of(curves, compare=compare_of(baseline="lost"))
+    answer = training_section("schedules", TOPIC, runs).answer
     assert answer == "Every run diverged: **lost** from epoch 1 (1 of 1 seeds)."
 
 
@@ -346,9 +352,8 @@ def test_the_overview_sets_what_was_measured_beside_what_the_text_says(
         of: Value(kind="value", says="", quantity="final_accuracy", of=of, value=value)
         for of, value in (("fast", 77.5), ("lost", 50.0))
     }
-    silent = exercise_of(ALL_PANELS)
-    exercises = {"one": silent.model_copy(update={"claims": claims}), "two": silent}
-    figure = overview_figure({"one": curves, "two": curves}, exercises)
+    topics = {"one": Topic(claims=claims), "two": TOPIC}
+    figure = overview_figure(dict.fromkeys(topics, runs_of(curves)), topics)
     figure.savefig(tmp_path / "x.png")
     for axis, expected in zip(figure.axes, ([(77.5, 1)], []), strict=True):
         crosses = [line for line in axis.lines if line.get_marker() == "x"]
@@ -374,7 +379,7 @@ def test_the_report_says_what_a_reader_must_know(
     curves: pd.DataFrame, timing: pd.DataFrame, study: Study
 ) -> None:
     changed = study.model_copy(update={"lr": 0.05, "data": Data(source="sample")})
-    section = training_section("demo", exercise_of(ALL_PANELS), curves, timing)
+    section = training_section("demo", TOPIC, runs_of(curves, timing))
     page = report([section], {}, remarks(changed), {"seeds": "0, 1"})
     assert page.index("sample in git") < page.index("lr = 0.05") < page.index("Why?")
     assert "**fast**, 81.00 ± 12.71 %" in page and "plots/demo.png" in page
@@ -391,3 +396,17 @@ def test_curves_of_other_variants_are_left_alone(tmp_path: Path) -> None:
     assert read_runs(tmp_path, ["b", "a"])["variant"].tolist() == ["b", "a"]
     with pytest.raises(UserError, match=r"missing\.csv cannot be read"):
         read_runs(tmp_path, ["missing"])
+
+
+def test_the_table_of_experiments_shows_what_differs_and_nothing_else() -> None:
+    common = {"seeds": "[0, 1]", "src/alexnet_lab/x.py": "abc", "relu.gradient_norm": 0.3}
+    rows = [
+        {"Experiment": None, "rev": "workspace", "lr": None, "relu.final_accuracy": 97.0},
+        {"Experiment": None, "rev": "main", "lr": None, "relu.final_accuracy": 97.0},
+        {"Experiment": "raked-weka", "rev": "58d87e6", "lr": 0.05, "relu.final_accuracy": 65.11},
+    ]
+    shown = experiments_table([row | common for row in rows], {"lr", "seeds"})
+    assert shown.to_dict("index") == {
+        "lr": {"main": "None", "raked-weka": "0.05"},
+        "relu (%)": {"main": "97", "raked-weka": "65.11"},
+    }

@@ -1,6 +1,7 @@
 """The ledger: what holds, what does not, and what nobody measured."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,12 +11,14 @@ from pydantic import TypeAdapter
 from alexnet_lab import params
 from alexnet_lab.errors import UserError
 from alexnet_lab.params.claims import Claim
-from alexnet_lab.params.study import Compare, Study
-from alexnet_lab.results.analysis import claimed, claimed_of_benchmark
+from alexnet_lab.params.study import Study
+from alexnet_lab.results.analysis import measure
 from alexnet_lab.results.claims import CONTRADICTED, NOT_MEASURED, REPRODUCED, VERDICTS, check
 from alexnet_lab.results.review import changed
 from alexnet_lab.results.statistics import OPEN
-from tests.test_analysis import run, steps
+from alexnet_lab.results.throughput import speed_up_by_step
+from tests.conftest import ROOT
+from tests.test_analysis import compare_of, run, runs_of, steps
 from tests.test_statistics import by_seed
 
 ACCURACY = by_seed(low=[70.0, 70.5, 71.0], high=[80.0, 80.6, 81.1], near=[70.2, 70.4, 71.3])
@@ -82,10 +85,10 @@ def test_a_threshold_that_no_run_reaches_contradicts_a_number_of_epochs() -> Non
 
 def test_a_ratio_is_the_geometric_mean() -> None:
     made = claim("ratio", of="a", over="b", value=2)
-    found = check("demo", made, {"final_accuracy": by_seed(a=[2.0, 4.0, 8.0], b=[1.0] * 3)})
-    assert found.found.mean == pytest.approx(4)
-    assert (found.found.low, found.found.high) == pytest.approx((0.715, 22.38), rel=1e-3)
-    row = found.row()
+    finding = check("demo", made, {"final_accuracy": by_seed(a=[2.0, 4.0, 8.0], b=[1.0] * 3)})
+    assert finding.estimate.mean == pytest.approx(4)
+    assert (finding.estimate.low, finding.estimate.high) == pytest.approx((0.715, 22.38), rel=1e-3)
+    row = finding.row()
     assert set(row) == {"exercise", "original", "measured", "low", "high", "n", "verdict"}
     assert (row["original"], row["n"], row["verdict"]) == (2, 3, OPEN)
 
@@ -102,8 +105,8 @@ def test_a_run_that_died_is_no_crash_of_the_report() -> None:
 
 def test_what_no_exercise_measures_says_why() -> None:
     made = claim("unmeasured", because="nobody did")
-    found = check("demo", made, {})
-    assert (found.verdict, found.original) == (NOT_MEASURED, "nobody did")
+    finding = check("demo", made, {})
+    assert (finding.verdict, finding.original) == (NOT_MEASURED, "nobody did")
 
 
 def test_jumps_are_where_the_rate_is_halved_or_more() -> None:
@@ -111,46 +114,54 @@ def test_jumps_are_where_the_rate_is_halved_or_more() -> None:
     curves = run("step", 0, [40.0, 50.0, 44.0, 60.0, 10.0])
     curves["lr"] = [1.0, 1.0, 0.1, 0.1, 0.09]
     timing = curves[["variant", "seed", "epoch"]].assign(seconds=[1.0, 2, 3, 4, 5])
-    compare = Compare(baseline="step", panels=("train_loss",), threshold=50)
-    found = claimed(curves, timing, compare)
-    assert found["change_at_jumps"].item() == -6
-    assert (found["best_accuracy"].item(), found["final_accuracy"].item()) == (60, 10)
-    assert (found["seconds"].item(), found["epochs_to_threshold"].item()) == (3, 2)
-    assert found["gap"].item() == pytest.approx(1 - 1 / 5)
+    compare = compare_of(baseline="step", threshold=50, gap_epochs=None)
+    measured = measure(runs_of(curves, timing, compare))
+    assert measured["change_at_jumps"].item() == -6
+    assert (measured["best_accuracy"].item(), measured["final_accuracy"].item()) == (60, 10)
+    assert (measured["seconds"].item(), measured["epochs_to_threshold"].item()) == (3, 2)
+    assert measured["gap"].item() == pytest.approx(1 - 1 / 5)
 
 
 def test_speed_ups_need_both_devices_and_pair_the_steps() -> None:
     cpu = [steps("cpu", 32, [2.0, 4.0]), steps("cpu", 64, [8.0, 8.0])]
     gpu = [steps("gpu", 32, [0.1, 0.1]), steps("gpu", 64, [0.1, 0.3])]
-    found = claimed_of_benchmark(pd.concat([*cpu, *gpu]))["speed_up"]
-    assert found["32"].tolist() == pytest.approx([20, 40])
-    assert found["all"].tolist() == pytest.approx([50, 30])
-    assert claimed_of_benchmark(pd.concat([*cpu, steps("gpu", 32, [None])])) == {}
+    ratios = speed_up_by_step(pd.concat([*cpu, *gpu]))["speed_up"]
+    assert ratios["32"].tolist() == pytest.approx([20, 40])
+    assert ratios["all"].tolist() == pytest.approx([50, 30])
+    assert speed_up_by_step(pd.concat([*cpu, steps("gpu", 32, [None])])) == {}
 
 
-def test_every_claim_of_the_original_is_in_the_file_and_speaks_of_what_is_there(
-    study: Study, raw: dict[str, Any]
-) -> None:
-    count = len(study.benchmark.claims) + len(study.takeaways)
-    for name, exercise in study.exercises.items():
-        count += len(exercise.claims)
-        for made in raw[name]["claims"].values():
-            variants = {made.get(key) for key in ("of", "less", "over")} | {*made.get("order", ())}
-            assert variants - {None} <= set(exercise.variants)
-    assert count == 47 and len(VERDICTS) == 4
-    numbers = {made.get("value") for e in study.exercises for made in raw[e]["claims"].values()}
+def test_every_number_of_the_original_is_claimed(study: Study) -> None:
+    topics = params.load_claims(study, ROOT / "claims.yaml")
+    claims = [claim.model_dump() for topic in topics.values() for claim in topic.claims.values()]
+    numbers = {claim.get("value") for claim in claims}
     for number in (98.45, 96.23, 97.12, 19, 75.23, 82.45, 80.89, 83.12, 84.01, 28, 32, 24, 20):
         assert number in numbers
     for number in (0.4521, 0.2134, 0.1876, 0.1243, 68.34, 72.45, 73.12, 75.89, 2.6, 18, 7, 7.22):
         assert number in numbers
+    assert len(VERDICTS) == 4
 
 
-def test_a_wrong_claim_is_one_sentence(raw: dict[str, Any]) -> None:
-    raw["schedules"]["claims"]["new"] = {"kind": "value", "says": "x", "quantity": "speed"}
-    with pytest.raises(
-        UserError, match=r"^params\.yaml: schedules\.claims\.new\.quantity should be"
-    ):
-        params.parse(raw)
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "schedules: {claims: {new: {kind: value, says: x, quantity: speed}}}",
+            r": schedules\.claims\.new\.quantity should be",
+        ),
+        ("dropout: {question: Why}", ": 'dropout' is not an exercise; there are benchmark,"),
+        ("schedules: {claim: {}}", ": schedules has the unknown key 'claim'; allowed here:"),
+        ("[1]", " should be a mapping"),
+    ],
+)
+def test_a_wrong_claim_is_one_sentence(
+    study: Study, tmp_path: Path, text: str, sentence: str
+) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"claims\.yaml{sentence}") as error:
+        params.load_claims(study, path)
+    assert "\n" not in str(error.value)
 
 
 def test_a_review_names_the_verdicts_that_changed() -> None:

@@ -11,11 +11,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pytest
 
+from alexnet_lab.params.claims import Topic
 from alexnet_lab.results.analysis import summarize
 from alexnet_lab.results.figures import PALETTE
 from alexnet_lab.results.page import benchmark_charts, main, page, training_charts
-from alexnet_lab.results.report import report, training_section
-from tests.test_analysis import ALL_PANELS, exercise_of, run, steps, two_variants
+from alexnet_lab.results.report import report
+from alexnet_lab.results.sections import training_section
+from tests.test_analysis import run, runs_of, steps, two_variants
 
 ROOT = Path(__file__).parent.parent
 CURVES = two_variants()
@@ -26,16 +28,13 @@ def content(tmp_path: Path) -> str:
     timing = CURVES[["variant", "seed", "epoch"]].assign(
         seconds=2.0, hardware="a CPU", precision="bf16"
     )
-    compare = ALL_PANELS.model_copy(update={"baseline": "slow"})
-    question = "Why <script>alert(1)</script>?"
-    sections = [
-        training_section(name, exercise_of(compare, question), CURVES, timing)
-        for name in ("activation", "schedules")
-    ]
+    topic = Topic(question="Why <script>alert(1)</script>?", what_if="a=1")
+    runs = runs_of(CURVES, timing)
+    sections = [training_section(name, topic, runs) for name in ("activation", "schedules")]
     plt.figure().savefig(tmp_path / "x.png")
     picture = (tmp_path / "x.png").read_bytes()
     plt.close()
-    charts = {name: training_charts(name, CURVES) for name in ("activation", "schedules")}
+    charts = {name: training_charts(name, runs) for name in ("activation", "schedules")}
     pictures = dict.fromkeys([*charts, "overview"], picture)
     return page(report(sections, {}, [], {}), pictures, charts)
 
@@ -91,11 +90,11 @@ def test_the_charts_of_dvc_plots_have_the_figures_colours() -> None:
 
 def test_a_diverged_run_and_a_missing_device_are_drawn_as_nothing() -> None:
     lost = run("lost", 0, [10.0, 10.0]).assign(train_loss=[float("nan"), float("inf")])
-    loss = training_charts("demo", lost)[1]
+    loss = training_charts("demo", runs_of(lost))[1]
     assert [row["train_loss"] for row in loss["data"]["values"]] == [None, None]
     json.dumps(loss, allow_nan=False)
     assert benchmark_charts(steps("gpu", 32, [None])) == []
-    assert summarize(lost, ALL_PANELS)["lost"]["final_train_loss"] is None
+    assert summarize(runs_of(lost))["lost"]["final_train_loss"] is None
 
 
 # --- in a real browser ---

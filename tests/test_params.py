@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from alexnet_lab import params
 from alexnet_lab.errors import UserError
 from alexnet_lab.params.recipes import Cnn, Cosine, Jitter, Mlp, WarmupCosine
-from alexnet_lab.params.study import Study
+from alexnet_lab.params.study import Study, merge
 
 ROOT = Path(__file__).parent.parent
 WARM = {"schedule": {"kind": "warmup_cosine", "warmup_epochs": 2}}
@@ -46,8 +46,8 @@ def test_a_variant_is_its_difference_from_the_base(study: Study) -> None:
 
 def test_another_kind_replaces_and_the_same_kind_merges() -> None:
     base = {"schedule": {"kind": "step", "every": 5, "gamma": 0.1}}
-    assert params.merge(base, {"schedule": {"every": 2}})["schedule"]["gamma"] == 0.1
-    assert params.merge(base, {"schedule": {"kind": "cosine"}}) == {"schedule": {"kind": "cosine"}}
+    assert merge(base, {"schedule": {"every": 2}})["schedule"]["gamma"] == 0.1
+    assert merge(base, {"schedule": {"kind": "cosine"}}) == {"schedule": {"kind": "cosine"}}
 
 
 def test_a_new_variant_needs_params_alone(raw: dict[str, Any]) -> None:
@@ -79,8 +79,16 @@ def test_a_top_level_number_overrides_every_exercise(raw: dict[str, Any], value:
         ("augmentation.variants.basic.augment.0.op", "zoom", ["augment[0].op", "'flip'", "zoom"]),
         ("augmentation.compare.panels", ["gaps"], ["panels[0]", "'gap'"]),
         (
+            "batchnorm.compare",
+            {"baseline": "with_bn", "quantities": ["epochs_to_threshold"], "panels": ["seconds"]},
+            ["batchnorm.compare", "needs a threshold"],
+        ),
+        ("schedules.images", "CIFAR", ["schedules.images", "'CIFAR'"]),
+        ("activation.compare.quantities", ["gaps"], ["quantities[0]", "'gap'"]),
+        ("schedules.question", "Why?", ["schedules has the unknown key 'question'"]),
+        (
             "augmentation.compare",
-            {"baseline": "none", "panels": ["gap"]},
+            {"baseline": "none", "quantities": [], "panels": ["gap"]},
             ["augmentation.compare", "gap_epochs"],
         ),
         ("augmentation.compare.baseline", "nine", ["augmentation", "'nine'", "compare.baseline"]),
@@ -234,8 +242,11 @@ def test_a_key_that_dvc_could_not_name_is_refused(
     assert "\n" not in str(error.value)
 
 
-def test_every_what_if_is_one(raw: dict[str, Any], study: Study) -> None:
-    for one in (study.benchmark, *study.exercises.values()):
-        key, value = one.what_if.split("=")
+def test_every_what_if_of_claims_yaml_is_one(raw: dict[str, Any], study: Study) -> None:
+    topics = params.load_claims(study, ROOT / "claims.yaml")
+    what_ifs = [topic.what_if for topic in topics.values() if topic.what_if]
+    assert len(what_ifs) == 5
+    for what_if in what_ifs:
+        key, value = what_if.split("=")
         changed = put(yaml.safe_load(yaml.safe_dump(raw)), key, yaml.safe_load(value))
         assert params.parse(changed) != study

@@ -30,9 +30,9 @@ def by_seed(**variants: list[float]) -> "pd.Series[float]":
 def test_students_own_example() -> None:
     """R's t.test(extra ~ group, sleep, paired): 1.58, 0.7001 to 2.4599, p = 0.002833."""
     differences = paired(by_seed(one=DRUG_1, two=DRUG_2), "two", "one")
-    found = estimate(differences)
-    assert (found.mean, found.n) == (pytest.approx(1.58), 10)
-    assert (found.low, found.high) == (
+    mean = estimate(differences)
+    assert (mean.mean, mean.n) == (pytest.approx(1.58), 10)
+    assert (mean.low, mean.high) == (
         pytest.approx(0.7001, abs=5e-5),
         pytest.approx(2.4599, abs=5e-5),
     )
@@ -58,17 +58,17 @@ def test_the_seeds_that_are_needed() -> None:
     assert unit.std() == pytest.approx(1)
     assert seeds_needed(unit) == 34
     assert seeds_needed(pd.Series([1.0, -1.0])) is None  # no difference is ever found
-    assert seeds_needed(pd.Series([2.0])) is None  # nothing is known of the spread
+    assert seeds_needed(pd.Series([2.0])) is None  # the spread is unknown
     assert seeds_needed(pd.Series([0.001, 1.0, -1.0])) is None  # over a thousand
 
 
 def test_one_run_has_no_interval_and_a_diverged_one_no_mean() -> None:
-    one = estimate([97.0])
-    assert one.mean == 97 and math.isnan(one.half)
+    single = estimate([97.0])
+    assert single.mean == 97 and math.isnan(single.half)
     assert math.isnan(p_value(pd.Series([1.0])))
     for lost in (math.nan, math.inf):
-        found = estimate([1.0, lost, 2.0])
-        assert math.isnan(found.mean) and math.isnan(found.half) and found.n == 3
+        mean = estimate([1.0, lost, 2.0])
+        assert math.isnan(mean.mean) and math.isnan(mean.half) and mean.n == 3
         assert math.isnan(p_value(pd.Series([1.0, lost, 2.0])))
     assert math.isnan(estimate([]).mean)
 
@@ -81,14 +81,12 @@ def test_identical_values_are_no_division_by_zero() -> None:
 def test_verdicts_follow_the_direction_and_count_all_comparisons() -> None:
     accuracy = by_seed(base=[70.0, 71.0, 72.0], up=[80.1, 81.0, 82.0], near=[70.5, 70.0, 73.0])
     gap = by_seed(base=[0.1, 0.2, 0.3], up=[0.6, 0.7, 0.8], near=[0.2, 0.1, 0.3])
-    found = {
-        (one.quantity, one.variant): one
-        for one in compare_all({("accuracy", True): accuracy, ("gap", False): gap}, "base")
-    }
-    assert found["accuracy", "up"].verdict == BETTER
-    assert found["gap", "up"].verdict == WORSE
-    assert found["accuracy", "near"].verdict == OPEN
-    assert (found["accuracy", "near"].seeds_needed or 0) > 3
-    assert found["accuracy", "up"].seeds_needed is None
-    alone = compare_all({("accuracy", True): accuracy}, "base")
-    assert alone[0].p < found["accuracy", "up"].p  # two in the family, not four
+    family = {"final_accuracy": (accuracy, True), "gap": (gap, False)}
+    by_name = {(c.quantity, c.variant): c for c in compare_all(family, "base")}
+    assert by_name["final_accuracy", "up"].verdict == BETTER
+    assert by_name["gap", "up"].verdict == WORSE
+    assert by_name["final_accuracy", "near"].verdict == OPEN
+    assert (by_name["final_accuracy", "near"].seeds_needed or 0) > 3
+    assert by_name["final_accuracy", "up"].seeds_needed is None
+    smaller = compare_all({"final_accuracy": (accuracy, True)}, "base")
+    assert smaller[0].p < by_name["final_accuracy", "up"].p  # two in the family, not four

@@ -65,4 +65,6 @@ def _end(number: int, _: FrameType | None = None) -> None:
 
 
 if "DVC_STAGE" in os.environ and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-    signal.signal(signal.SIGINT, _end)  # torch's import may swallow an exception that is raised in it
+    signal.signal(
+        signal.SIGINT, _end
+    )  # torch's import may swallow an exception that is raised in it

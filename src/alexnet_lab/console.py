@@ -35,7 +35,9 @@ def follow(
     if not console.is_terminal:
         for epoch in epochs:
             if epoch.epoch > done[epoch.seed]:
-                console.print(f"{titles[epoch.seed]} epoch {epoch.epoch}/{total}: {_numbers(epoch)}")
+                console.print(
+                    f"{titles[epoch.seed]} epoch {epoch.epoch}/{total}: {_numbers(epoch)}"
+                )
             yield epoch
         return
     columns = (

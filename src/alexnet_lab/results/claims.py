@@ -1,9 +1,9 @@
-"""Which of the original's claims hold? Each is data in params.yaml, checked on what was measured.
+"""Which of the text's claims hold? Each one in claims.yaml is checked against what was measured.
 
-A number is reproduced where the 95 % interval over seeds holds it, contradicted where not. A
-ratio or a difference also has to show an effect: an interval that holds 1, or 0, as well is too
-wide to decide. An order, or a bound, is reproduced where the interval lies wholly on its side,
-contradicted where wholly on the other.
+A number is reproduced if the 95 % interval over seeds contains it, and contradicted if not. A
+ratio or a difference must show an effect as well: an interval that also contains 1, or 0, is too
+wide to decide. An order, or a bound, is reproduced if the interval lies wholly on its side, and
+contradicted if it lies wholly on the other.
 """
 
 import math
@@ -14,7 +14,7 @@ from itertools import pairwise
 import pandas as pd
 
 from alexnet_lab.params.claims import Below, Claim, Difference, Order, Ratio, Unmeasured, Value
-from alexnet_lab.results.statistics import NEEDS, OPEN, Estimate, estimate, paired
+from alexnet_lab.results.statistics import FEWEST, OPEN, Estimate, estimate, paired
 
 REPRODUCED, CONTRADICTED, NOT_MEASURED = "reproduced", "contradicted", "not measured"
 VERDICTS = (REPRODUCED, CONTRADICTED, OPEN, NOT_MEASURED)
@@ -25,25 +25,25 @@ Measured = Mapping[str, "pd.Series[float]"]  # quantity -> values by (variant, s
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim and what stands against it; ``original`` is its number, or its words."""
+    """A claim, what was measured, and the verdict; ``original`` is the claim's number or words."""
 
     exercise: str
     says: str
     original: float | str
     quantity: str | None
-    found: Estimate
+    estimate: Estimate
     verdict: str
     unit: str = ""
 
     def row(self) -> dict[str, float | int | str]:
-        """For metrics/claims.json."""
+        """The claim's entry in metrics/claims.json."""
         return {
             "exercise": self.exercise,
             "original": self.original,
-            "measured": round(self.found.mean, 6),
-            "low": round(self.found.low, 6),
-            "high": round(self.found.high, 6),
-            "n": self.found.n,
+            "measured": round(self.estimate.mean, 6),
+            "low": round(self.estimate.low, 6),
+            "high": round(self.estimate.high, 6),
+            "n": self.estimate.n,
             "verdict": self.verdict,
         }
 
@@ -52,12 +52,12 @@ Ledger = dict[str, Finding]  # by the claim's id
 
 
 def check_all(exercise: str, claims: Mapping[str, Claim], measured: Measured) -> Ledger:
-    """The exercise's ledger."""
+    """Check all claims of an exercise."""
     return {f"{exercise}_{name}": check(exercise, c, measured) for name, c in claims.items()}
 
 
 def check(exercise: str, claim: Claim, measured: Measured) -> Finding:
-    """One claim; not measured where a quantity or a variant is missing."""
+    """Check one claim; it is not measured if its quantity or a variant is missing."""
     if isinstance(claim, Unmeasured):
         return Finding(exercise, claim.says, claim.because, None, NOTHING, NOT_MEASURED)
     values = measured.get(claim.quantity, NO_VALUES)
@@ -66,14 +66,16 @@ def check(exercise: str, claim: Claim, measured: Measured) -> Finding:
         return Finding(
             exercise, claim.says, _original(claim), claim.quantity, NOTHING, NOT_MEASURED
         )
-    found = _estimate(claim, mine)
-    verdict = _verdict(claim, found)
+    measured_value = _estimate(claim, mine)
+    verdict = _verdict(claim, measured_value)
     never = claim.quantity == "epochs_to_threshold" and bool(mine.isna().all())
-    if never and isinstance(claim, Value) and found.n >= NEEDS:
-        verdict = CONTRADICTED  # a number of epochs, and no run gets there
+    if never and isinstance(claim, Value) and measured_value.n >= FEWEST:
+        verdict = CONTRADICTED  # it claims a number of epochs, and no run gets there
     is_ratio = isinstance(claim, Ratio) or claim.quantity == "speed_up"
     unit = "×" if is_ratio and not isinstance(claim, Order) else ""
-    return Finding(exercise, claim.says, _original(claim), claim.quantity, found, verdict, unit)
+    return Finding(
+        exercise, claim.says, _original(claim), claim.quantity, measured_value, verdict, unit
+    )
 
 
 def _variants(claim: Claim) -> tuple[str, ...]:
@@ -107,7 +109,7 @@ def _estimate(claim: Claim, values: "pd.Series[float]") -> Estimate:
         case Ratio(of=of, over=over):  # the geometric mean over seeds
             log = estimate(paired(values.map(_log), of, over))
             return Estimate(_exp(log.mean), _exp(log.low), _exp(log.high), log.n)
-        case Order(order=order):  # its weakest step, or one that goes the other way
+        case Order(order=order):  # the weakest step, or one that goes the other way
             steps = [estimate(paired(values, more, less)) for more, less in pairwise(order)]
             return min(steps, key=_sureness)
     return estimate(values)
@@ -122,25 +124,25 @@ def _exp(value: float) -> float:
 
 
 def _sureness(step: Estimate) -> tuple[bool, float]:
-    """What goes the other way comes first, then what is undefined."""
+    """A key that sorts a step the other way first, then an undefined one."""
     return not step.high < 0, -math.inf if math.isnan(step.low) else step.low
 
 
-def _verdict(claim: Claim, found: Estimate) -> str:
-    if found.n < NEEDS or math.isnan(found.mean):
+def _verdict(claim: Claim, measured: Estimate) -> str:
+    if measured.n < FEWEST or math.isnan(measured.mean):
         return OPEN
     match claim:
         case Order():
-            holds, fails = found.low > 0, found.high < 0
+            holds, fails = measured.low > 0, measured.high < 0
         case Below(below=below):
-            holds, fails = found.high < below, found.low >= below
+            holds, fails = measured.high < below, measured.low >= below
         case Value(value=value):
-            holds = found.low <= value <= found.high
+            holds = measured.low <= value <= measured.high
             fails = not holds
         case Difference(value=value) | Ratio(value=value):
-            fails = not found.low <= value <= found.high
+            fails = not measured.low <= value <= measured.high
             no_effect = 1 if isinstance(claim, Ratio) else 0
-            holds = not fails and not found.low <= no_effect <= found.high
+            holds = not fails and not measured.low <= no_effect <= measured.high
         case Unmeasured():
             return NOT_MEASURED
     return REPRODUCED if holds else CONTRADICTED if fails else OPEN

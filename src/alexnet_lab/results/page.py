@@ -1,6 +1,6 @@
-"""plots/report.html: the report as one file that opens anywhere, its curves to be explored.
+"""plots/report.html: the report as one file that opens anywhere, with curves to explore.
 
-REPORT.md is its text; pictures, charts and the Vega-Lite library stand inside, so nothing is
+REPORT.md is its text; pictures, charts and the Vega-Lite library are inside, so nothing is
 fetched. Hovering shows a point's values and seed; a click in a legend isolates a variant.
 """
 
@@ -16,14 +16,14 @@ import vl_convert
 from markdown_it import MarkdownIt
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.results.analysis import divergences, throughput, until
+from alexnet_lab.results.analysis import before_divergence
 from alexnet_lab.results.figures import colours
+from alexnet_lab.results.quantities import COLUMNS
+from alexnet_lab.results.runs import Runs
+from alexnet_lab.results.throughput import throughput
 
 Chart = dict[str, Any]  # a Vega-Lite specification
-CURVES = {  # column: the words of its axis
-    "test_accuracy": "test accuracy (%)",
-    "train_loss": "training loss (nats)",
-}
+CHARTED = ("test_accuracy", "train_loss")  # columns; one chart each
 HEIGHT = 260  # pixels of a chart
 
 
@@ -36,7 +36,7 @@ def read_pictures(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
 
 
 def page(text: str, pictures: Mapping[str, bytes], charts: Mapping[str, Sequence[Chart]]) -> str:
-    """The HTML of a Markdown report; ``pictures`` (PNG) and ``charts`` by name.
+    """Turn a Markdown report into HTML; ``pictures`` (PNG) and ``charts`` are by name.
 
     A picture ``plots/<name>.png`` of the text is put inside; an exercise's charts come before it.
     """
@@ -66,16 +66,15 @@ def page(text: str, pictures: Mapping[str, bytes], charts: Mapping[str, Sequence
 
 
 def vega_lite() -> str:
-    """The library's own code, for a script element: it defines ``vegaEmbed``."""
+    """The library's own code, for a script element; it defines ``vegaEmbed``."""
     code: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return code.replace("</script", "<\\/script")
 
 
-def training_charts(name: str, curves: pd.DataFrame) -> list[Chart]:
-    """A chart a quantity: every seed thin, the mean over seeds thick."""
-    shown = until(curves, divergences(curves))
-    columns = ["variant", "seed", "epoch", *CURVES]
-    return [_lines(name, shown[columns], column, title) for column, title in CURVES.items()]
+def training_charts(name: str, runs: Runs) -> list[Chart]:
+    """One chart per column: every seed thin, the mean over seeds thick."""
+    rows = before_divergence(runs)[["variant", "seed", "epoch", *CHARTED]]
+    return [_lines(name, rows, column, COLUMNS[column].label) for column in CHARTED]
 
 
 def _lines(name: str, curves: pd.DataFrame, column: str, title: str) -> Chart:
@@ -87,7 +86,7 @@ def _lines(name: str, curves: pd.DataFrame, column: str, title: str) -> Chart:
     chosen = {"param": "isolated", "empty": True}
     isolate = {"name": "isolated", "select": {"type": "point", "fields": ["variant"]}}
     return _chart(
-        description=f"{name}: {title} by epoch, a thin line a seed, a thick line the mean",
+        description=f"{name}: {title} by epoch, one thin line per seed, a thick line for the mean",
         rows=curves,
         x={
             "field": "epoch",
@@ -126,14 +125,14 @@ def _lines(name: str, curves: pd.DataFrame, column: str, title: str) -> Chart:
 
 
 def _ticks(curves: pd.DataFrame) -> list[int]:
-    """Whole epochs, ten at most."""
+    """Whole epochs for the axis, ten at most."""
     last = int(curves["epoch"].max())
     step = -(-last // 10)
     return list(range(step, last + 1, step))
 
 
 def benchmark_charts(timing: pd.DataFrame) -> list[Chart]:
-    """Images per second by batch size, a line a device; none where nothing was measured."""
+    """Images per second by batch size, one line per device; none if nothing was measured."""
     rates = throughput(timing)
     if rates.empty:
         return []
@@ -226,12 +225,12 @@ const charts = {specs};
 const dark = matchMedia("(prefers-color-scheme: dark)");
 function draw() {{
   const css = getComputedStyle(document.documentElement);
-  const of = (name) => css.getPropertyValue(name).trim();
-  const words = {{ labelColor: of("--ink"), titleColor: of("--soft"), labelFontSize: 12,
+  const value = (name) => css.getPropertyValue(name).trim();
+  const words = {{ labelColor: value("--ink"), titleColor: value("--soft"), labelFontSize: 12,
     titleFontSize: 12, titleFontWeight: "normal" }};
   const config = {{ background: "transparent", view: {{ stroke: null }}, legend: words,
-    axis: {{ ...words, gridColor: of("--line"), domainColor: of("--soft"),
-      tickColor: of("--soft") }} }};
+    axis: {{ ...words, gridColor: value("--line"), domainColor: value("--soft"),
+      tickColor: value("--soft") }} }};
   for (const [id, spec] of Object.entries(charts)) {{
     vegaEmbed(document.getElementById(id), spec, {{ actions: false, renderer: "svg", config,
       tooltip: {{ theme: dark.matches ? "dark" : "light" }} }});
@@ -246,8 +245,9 @@ dark.addEventListener("change", draw);
 
 
 def main() -> None:
-    """Print the HTML that `dvc plots` fills, for its option plots.html_template: DVC's own
-    fetches the library from the network.
+    """Print the HTML template that `dvc plots` fills (its option plots.html_template).
+
+    DVC's own template fetches the library from the network.
     """
     print(f"<!doctype html><title>DVC plots</title><script>{vega_lite()}</script>{{plot_divs}}")
 

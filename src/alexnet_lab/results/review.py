@@ -16,7 +16,7 @@ LEDGER = Path("metrics/claims.json")
 
 
 def changed(before: dict[str, Any], now: dict[str, Any]) -> pd.DataFrame:
-    """A row a claim whose verdict is another; – where it was or is not in the ledger."""
+    """One row per claim whose verdict changed; – if it was, or is, not in the ledger."""
     verdicts = pd.DataFrame(
         {
             when: {k: v["verdict"] for k, v in ledger.items()}
@@ -28,12 +28,12 @@ def changed(before: dict[str, Any], now: dict[str, Any]) -> pd.DataFrame:
 
 
 def ledger_at(revision: str) -> dict[str, Any]:
-    """The committed ledger; empty where that revision has none. UserError if there is no such."""
+    """The ledger of a revision; empty if it has none. UserError if git does not know it."""
     known = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     if known.returncode:
         raise UserError(f"git knows no revision '{revision}'.")
-    found = _git("show", f"{revision}:{LEDGER}")
-    ledger: dict[str, Any] = json.loads(found.stdout) if found.returncode == 0 else {}
+    shown = _git("show", f"{revision}:{LEDGER}")
+    ledger: dict[str, Any] = json.loads(shown.stdout) if shown.returncode == 0 else {}
     return ledger
 
 
@@ -42,12 +42,12 @@ def _git(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def main() -> None:
-    """Print the table, or that there is none."""
+    """Print the table, or that nothing changed."""
     if len(sys.argv) != 2:
         raise UserError("Name one revision to compare with, such as origin/main.")
     now = read_json(LEDGER) if LEDGER.exists() else {}
     table = changed(ledger_at(sys.argv[1]), now)
-    print("None changed." if table.empty else table.to_markdown())
+    print("No verdict changed." if table.empty else table.to_markdown())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How sure is a number? Intervals over seeds, and comparisons paired by seed.
 
-All intervals are 95 % by Student's t. A value that is not finite (a run that diverged) makes
-what stands on it undefined; one run has no interval.
+All intervals are 95 %, by Student's t. A value that is not finite (its run diverged) makes every
+number that depends on it undefined; a single run has no interval.
 """
 
 import math
@@ -11,15 +11,17 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy import stats
 
+from alexnet_lab.params.study import Quantity
+
 LEVEL = 0.95
-POWER = 0.8  # of the test that `seeds_needed` plans
-MANY = 1000  # seeds; beyond, a difference is as good as none
-NEEDS = 2  # runs, for an interval
+POWER = 0.8  # of the test that seeds_needed plans
+MANY = 1000  # seeds; a difference that needs more is as good as none
+FEWEST = 2  # runs for an interval
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over ``n`` runs and the ends of its interval, NaN where undefined."""
+    """A mean over ``n`` runs and the ends of its interval; NaN if undefined."""
 
     mean: float
     low: float
@@ -33,41 +35,41 @@ class Estimate:
 
 
 def estimate(values: "Sequence[float] | pd.Series[float]") -> Estimate:
-    """Mean and interval; undefined if any value is not finite."""
-    found = pd.Series(values, dtype=float)
-    n, mean, half = len(found), math.nan, math.nan
-    if n and found.map(math.isfinite).all():
-        mean = float(found.mean())
-        if n >= NEEDS:
-            half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * found.std() / math.sqrt(n))
+    """The mean and its interval; undefined if any value is not finite."""
+    series = pd.Series(values, dtype=float)
+    n, mean, half = len(series), math.nan, math.nan
+    if n and series.map(math.isfinite).all():
+        mean = float(series.mean())
+        if n >= FEWEST:
+            half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * series.std() / math.sqrt(n))
     return Estimate(mean, mean - half, mean + half, n)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of a variant with its baseline in one quantity: the difference, paired by seed."""
+    """How a variant differs from the baseline in one quantity, paired by seed."""
 
-    quantity: str
+    quantity: Quantity
     variant: str
     difference: Estimate
-    p: float  # two-sided, corrected; NaN where undefined
+    p: float  # two-sided, corrected; NaN if undefined
     verdict: str
-    seeds_needed: int | None  # where not distinguishable; None: more than MANY
+    seeds_needed: int | None  # if not distinguishable; None: more than MANY
 
 
 BETTER, WORSE, OPEN = "better", "worse", "not distinguishable"
 
 
 def paired(values: "pd.Series[float]", variant: str, baseline: str) -> "pd.Series[float]":
-    """Differences variant - baseline by seed, of values by (variant, seed); shared seeds alone."""
-    one, other = values.xs(variant, level="variant"), values.xs(baseline, level="variant")
-    shared = one.index.intersection(other.index)
-    return one[shared] - other[shared]
+    """The differences variant - baseline by seed, for the seeds that both have."""
+    mine, base = values.xs(variant, level="variant"), values.xs(baseline, level="variant")
+    shared = mine.index.intersection(base.index)
+    return mine[shared] - base[shared]
 
 
 def p_value(differences: "pd.Series[float]") -> float:
-    """Of the paired t-test against no difference; NaN for one pair or an undefined one."""
-    if len(differences) < NEEDS or not differences.map(math.isfinite).all():
+    """The p value of the paired t-test; NaN for a single pair or an undefined difference."""
+    if len(differences) < FEWEST or not differences.map(math.isfinite).all():
         return math.nan
     if differences.std() <= 1e-9 * abs(differences.mean()):  # the same in every pair
         return 1.0 if differences.mean() == 0 else 0.0
@@ -75,7 +77,7 @@ def p_value(differences: "pd.Series[float]") -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm (1979): corrected for their number, in their order; NaN stays and does not count."""
+    """Correct p values for their number (Holm, 1979), in their order; NaN stays, uncounted."""
     known = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
     corrected = list(p_values)
     largest = 0.0
@@ -86,15 +88,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def seeds_needed(differences: "pd.Series[float]") -> int | None:
-    """Pairs for which a t-test would find this mean difference with a power of 0.8.
+    """How many pairs a t-test needs to detect this mean difference with a power of 0.8.
 
-    None if more than MANY, or if nothing is known of the spread.
+    None if more than MANY, or if the spread is unknown.
     """
     n, spread = len(differences), differences.std()
-    effect = abs(differences.mean()) / spread if n >= NEEDS and spread > 0 else math.nan
+    effect = abs(differences.mean()) / spread if n >= FEWEST and spread > 0 else math.nan
     if not math.isfinite(effect) or effect == 0:
         return None
-    return next((m for m in range(NEEDS, MANY + 1) if _power(effect, m) >= POWER), None)
+    return next((m for m in range(FEWEST, MANY + 1) if _power(effect, m) >= POWER), None)
 
 
 def _power(effect: float, n: int) -> float:
@@ -104,15 +106,15 @@ def _power(effect: float, n: int) -> float:
 
 
 def compare_all(
-    quantities: "Mapping[tuple[str, bool], pd.Series[float]]", baseline: str
+    quantities: "Mapping[Quantity, tuple[pd.Series[float], bool]]", baseline: str
 ) -> list[Comparison]:
-    """Every variant with the baseline in every quantity: one family for Holm's correction.
+    """Compare every variant with the baseline in every quantity: one family for the correction.
 
-    ``quantities``: values by (variant, seed); the key says whether more is better.
+    ``quantities``: for each, its values by (variant, seed) and whether higher is better.
     """
     pairs = [
-        (quantity, better, variant, paired(values, variant, baseline))
-        for (quantity, better), values in quantities.items()
+        (quantity, higher_is_better, variant, paired(values, variant, baseline))
+        for quantity, (values, higher_is_better) in quantities.items()
         for variant in values.index.get_level_values("variant").unique()
         if variant != baseline
     ]
@@ -121,10 +123,14 @@ def compare_all(
 
 
 def _compare(
-    quantity: str, more_is_better: bool, variant: str, differences: "pd.Series[float]", p: float
+    quantity: Quantity,
+    higher_is_better: bool,
+    variant: str,
+    differences: "pd.Series[float]",
+    p: float,
 ) -> Comparison:
     difference = estimate(differences)
     if p < 1 - LEVEL:
-        verdict = BETTER if (difference.mean > 0) == more_is_better else WORSE
+        verdict = BETTER if (difference.mean > 0) == higher_is_better else WORSE
         return Comparison(quantity, variant, difference, p, verdict, None)
     return Comparison(quantity, variant, difference, p, OPEN, seeds_needed(differences))

@@ -1,0 +1,171 @@
+"""The panels of an exercise's figure: which ones there are, as data, and how they are drawn.
+
+A thin line or a dot is one seed. A thick line or a bar is the mean over seeds, the line through
+the bar its 95 % interval.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from alexnet_lab.params.study import Panel, Quantity
+from alexnet_lab.results.quantities import QUANTITIES
+from alexnet_lab.results.runs import Runs
+from alexnet_lab.results.statistics import estimate
+
+Colours = Mapping[str, str]  # by variant
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Columns of the curves, by epoch."""
+
+    title: str
+    unit: str
+    columns: Mapping[str, str]  # and their line styles
+    steps: bool = False  # the value holds for the whole epoch
+    log: bool = False
+    from_zero: bool = False
+    threshold: bool = False  # mark the exercise's
+
+    def draw(self, axis: Axes, runs: Runs, colour: Colours) -> None:
+        """Draw every seed of every variant, and their means."""
+        for column, style in self.columns.items():
+            drawstyle = "steps-mid" if self.steps else "default"
+            draw_curves(axis, runs.curves, column, colour, linestyle=style, drawstyle=drawstyle)
+        if self.threshold and runs.compare.threshold is not None:
+            axis.axhline(runs.compare.threshold, color="grey", lw=1, ls=":")
+        axis.set(title=self.title, ylabel=self.unit)
+        if self.log:
+            axis.set_yscale("log")
+        if self.from_zero:
+            axis.set_ylim(bottom=0)
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Quantities, one row per variant. ``{threshold}`` and ``{gap_epochs}`` stand in the texts."""
+
+    title: str
+    unit: str
+    quantities: Mapping[Quantity, str]  # and their markers
+    from_zero: bool = False
+    zero_line: bool = False
+    missing: str = "–"
+
+    def draw(self, axis: Axes, runs: Runs, colour: Colours) -> None:
+        """Draw every seed of every variant, their mean and its interval."""
+        count = len(self.quantities)
+        for place, (name, marker) in enumerate(self.quantities.items()):
+            quantity = QUANTITIES[name]
+            values, digits = quantity.compute(runs), quantity.digits
+            offset = 0.34 * ((count - 1) / 2 - place)
+            draw_dots(axis, values, colour, digits, self.missing, offset, marker)
+        if self.zero_line:
+            axis.axvline(0, color="grey", lw=1)
+        texts = runs.compare.model_dump()
+        axis.set(title=self.title.format(**texts), xlabel=self.unit.format(**texts))
+        if self.from_zero:
+            axis.set_xlim(0, 1.15 * self._largest(runs))
+
+    def _largest(self, runs: Runs) -> float:
+        if "epochs_to_threshold" in self.quantities:
+            return float(runs.curves["epoch"].max())
+        return max(float(QUANTITIES[name].compute(runs).max()) for name in self.quantities)
+
+
+NATS = "cross-entropy (nats)"
+PANELS: dict[Panel, Lines | Dots] = {
+    "train_loss": Lines("Training loss", NATS, {"train_loss": "-"}),
+    "test_loss": Lines("Test loss", NATS, {"test_loss": "-"}),
+    "train_and_test_loss": Lines(
+        "Loss: test (solid), training (dashed)", NATS, {"train_loss": "--", "test_loss": "-"}
+    ),
+    "test_accuracy": Lines("Test accuracy", "accuracy (%)", {"test_accuracy": "-"}, threshold=True),
+    "gradient_norm": Lines(
+        "Gradient of the first layer",
+        "norm, mean over batches",
+        {"gradient_norm": "-"},
+        from_zero=True,
+    ),
+    "learning_rate": Lines("Learning rate", "learning rate", {"lr": "-"}, steps=True, log=True),
+    "final_accuracy": Dots(
+        "Final test accuracy", "accuracy after the last epoch (%)", {"final_accuracy": "o"}
+    ),
+    "epochs_to_threshold": Dots(
+        "Epochs to {threshold:g} % test accuracy",
+        "epochs",
+        {"epochs_to_threshold": "o"},
+        from_zero=True,
+        missing="not reached",
+    ),
+    "gap": Dots(
+        "Generalisation gap (last {gap_epochs} epochs)",
+        "test loss less training loss: ● while learning, ◆ clean",
+        {"gap": "o", "gap_clean": "D"},
+        zero_line=True,
+    ),
+    "seconds": Dots("Training time", "seconds per epoch", {"seconds": "o"}, from_zero=True),
+}
+
+
+def draw_curves(
+    axis: Axes, curves: pd.DataFrame, column: str, colour: Colours, **style: str
+) -> None:
+    """A thin line per seed and their mean, with markers if there are few epochs."""
+    marker = "o" if curves["epoch"].max() <= 10 else ""
+    for place, (variant, rows) in enumerate(curves.groupby("variant", sort=False)):
+        by_seed = rows.pivot(index="epoch", columns="seed", values=column)
+        look: Any = {"color": colour[str(variant)], **style}
+        axis.plot(by_seed, lw=0.7, alpha=0.5, **look)
+        width = max(1.4, 2.6 - 0.3 * place)  # if curves coincide, the lower one still shows
+        axis.plot(by_seed.mean(axis=1), lw=width, marker=marker, markersize=4, **look)
+    if curves[column].isna().all():
+        axis.text(0.5, 0.5, "every run diverged", ha="center", transform=axis.transAxes)
+        axis.set(xticks=[], yticks=[])
+        return
+    axis.set_xlabel("epoch")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def draw_dots(
+    axis: Axes,
+    values: "pd.Series[float]",
+    colour: Colours,
+    digits: int,
+    missing: str = "–",
+    offset: float = 0.0,
+    marker: str = "o",
+) -> None:
+    """One row per variant: a dot per seed, a bar at their mean, its interval and its number."""
+    tall = 10 if offset == 0 else 6  # points, half of the bar; the number stands on it
+    for row, variant in enumerate(colour):
+        by_seed = values[values.index.get_level_values("variant") == variant]
+        defined = by_seed.dropna()
+        place = row - offset
+        text = missing if defined.empty else f"{defined.mean():.{digits}f}"
+        if 0 < len(defined) < len(by_seed):
+            text += f" ({len(defined)} of {len(by_seed)} seeds)"
+        # Equal values would hide each other, so they stand beside each other.
+        beside = place - 0.12 * defined.groupby(defined).cumcount()
+        axis.plot(defined, beside, marker, color=colour[variant], alpha=0.6, ms=6)
+        x = 0.0 if defined.empty else defined.mean()
+        mean = estimate(by_seed)
+        if len(defined) > 1:
+            axis.plot(x, place, "|", color=colour[variant], ms=2 * tall, mew=2.5)
+        if isfinite(mean.half):
+            axis.hlines(place, mean.low, mean.high, color=colour[variant], lw=1.2)
+        shift = (4, 0) if defined.empty else (0, tall + 2)
+        align = "left" if defined.empty else "center"
+        axis.annotate(
+            text, (x, place), xytext=shift, textcoords="offset points", ha=align, fontsize=8.5
+        )
+    axis.set_yticks(range(len(colour)), list(colour))
+    axis.set_ylim(len(colour) - 0.5, -0.75)
+    axis.margins(x=0.15)
+    axis.grid(axis="y", visible=False)

@@ -1,0 +1,35 @@
+"""All runs of one exercise, as they are read from metrics/."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from alexnet_lab.data.sources import image_set
+from alexnet_lab.machine.files import read_runs
+from alexnet_lab.params.study import Compare, Exercise
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What was measured, and how the exercise wants it compared."""
+
+    curves: pd.DataFrame  # one row per (variant, seed, epoch): quantities.COLUMNS
+    timing: pd.DataFrame  # likewise: seconds, hardware, precision
+    compare: Compare
+    classes: int  # of the images
+
+    @property
+    def variants(self) -> list[str]:
+        """The names of the variants, in the order of params.yaml."""
+        return list(self.curves["variant"].unique())
+
+
+def read(exercise: Exercise, curves: Path, timing: Path) -> Runs:
+    """Read an exercise's runs from two folders of CSV files. UserError if one is missing."""
+    return Runs(
+        read_runs(curves, exercise.variants),
+        read_runs(timing, exercise.variants),
+        exercise.compare,
+        image_set(exercise.images).classes,
+    )

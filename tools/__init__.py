@@ -1,0 +1,1 @@
+"""For those who change the code: what does a stage stand on, and did a change move a number?"""

@@ -1,0 +1,214 @@
+"""Does a change of the code move no number? If so, record it in dvc.lock instead of training again.
+
+A stage whose code changed since BASE (HEAD by default) is proved unchanged in one of two ways: the
+syntax trees of its script and of all that it imports are those of BASE, except for docstrings,
+comments and import paths; or, if they differ, one variant of each exercise, trained on the sample
+by the code of BASE and by this code, gives the same bytes. Only then does `dvc commit` run.
+Seconds are not compared: whether code became slower is a question for `make bench`.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dvc.repo import Repo
+from dvc.stage import PipelineStage
+
+from alexnet_lab import cli, console
+from alexnet_lab.errors import UserError
+from alexnet_lab.machine.files import discard
+from tools.closure import PACKAGE, closure
+
+WORK = Path(".dvc/tmp/unchanged")
+CODE = ("src/", "stages/")
+ABSENT = object()
+SMALL = {"seeds": [0], "epochs": 2, "data": {"source": "sample"}}
+SMALL_BENCHMARK = {"batch_sizes": [2], "iterations": 1, "warmup_iterations": 1}
+SCRIPTS = ("stages/prepare.py", "stages/benchmark.py", "stages/train.py")  # the others take seconds
+
+
+def main() -> None:
+    """Prove it and record it, or say what moved. UserError if there is something else to run."""
+    base = sys.argv[1] if len(sys.argv) > 1 else "HEAD"
+    discard(WORK)
+    before, now = checkout(base, WORK / "before"), copy_of_this(WORK / "now")
+    stale = stale_stages()
+    if not stale:
+        console.say("No stage is out of date: there is nothing to prove.")
+        return
+    old = {stage.addressing: stage for stage in stages(before)}
+    refuse_other_changes(stale, old, before)
+    different = [name for name, stage in stale.items() if not same_code(old[name], stage, before)]
+    for name in sorted(set(stale) - set(different)):
+        console.say(f"{name}: the same syntax trees as in {base}")
+    if different:
+        samples = one_per_exercise(different)
+        console.say(f"Training {', '.join(samples)} on the sample, with both versions of the code")
+        moved = [
+            path for path in outputs(before, now, samples) if not same_bytes(before, now, path)
+        ]
+        if moved:
+            raise UserError(f"This change moves numbers ({', '.join(moved)}): run dvc repro.")
+        console.say(f"The same bytes from both: {', '.join(different)}")
+    dvc(Path(), "commit", "--force", *stale)
+    console.say("dvc.lock has the new code. `dvc repro` runs what is left, such as comparisons.")
+
+
+def checkout(revision: str, folder: Path) -> Path:
+    """A clone of this repository at a revision. UserError if git does not know it."""
+    git("clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
+    git("-C", str(folder), "checkout", "--quiet", revision)
+    return folder
+
+
+def copy_of_this(folder: Path) -> Path:
+    """A clone of this repository as it stands, uncommitted changes included."""
+    checkout("HEAD", folder)
+    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    for name in filter(None, listed):
+        here, there = Path(name), folder / name
+        discard(there)
+        if here.exists():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.write_bytes(here.read_bytes())
+    return folder
+
+
+def stages(folder: Path) -> list[PipelineStage]:
+    """The stages of the pipeline in a folder."""
+    with Repo(str(folder)) as repo:
+        return [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
+
+
+def stale_stages() -> dict[str, PipelineStage]:
+    """The stages here, of those that take more than seconds, that differ from dvc.lock."""
+    with Repo() as repo:
+        return {
+            stage.addressing: stage
+            for stage in repo.index.stages
+            if isinstance(stage, PipelineStage)
+            and script_of(stage) in SCRIPTS
+            and stage.changed(allow_missing=True)
+        }
+
+
+def script_of(stage: PipelineStage) -> str:
+    """The script that a stage's command runs."""
+    return str(stage.cmd.split()[1])
+
+
+def refuse_other_changes(
+    stale: dict[str, PipelineStage], old: dict[str, PipelineStage], before: Path
+) -> None:
+    """UserError if a stage is stale for another reason than its code."""
+    was = yaml.safe_load((before / "params.yaml").read_text())
+    is_now = yaml.safe_load(Path("params.yaml").read_text())
+    for name, stage in stale.items():
+        if name not in old:
+            raise UserError(f"{name} is new: run dvc repro.")
+        for out in stage.outs:
+            if out.status():
+                raise UserError(f"{out} is not what dvc.lock says: run git checkout or dvc repro.")
+        for dep in stage.deps:
+            if hasattr(dep, "params"):
+                for key in dep.params:
+                    if at(was, key) not in (ABSENT, at(is_now, key)):
+                        raise UserError(
+                            f"params.yaml: {key} has changed, for {name}: run dvc repro."
+                        )
+            elif not dep.def_path.startswith(CODE) and dep.status():
+                raise UserError(f"{dep}, which {name} reads, is not what dvc.lock says.")
+
+
+def at(tree: Any, key: str) -> Any:
+    """The value at a dotted key; ABSENT if there is none."""
+    for part in key.split("."):
+        tree = tree.get(part, ABSENT) if isinstance(tree, dict) else ABSENT
+    return tree
+
+
+def same_code(old: PipelineStage, new: PipelineStage, before: Path) -> bool:
+    """Whether command and syntax trees are those of before."""
+    return bool(old.cmd == new.cmd and trees(old, before) == trees(new, Path()))
+
+
+def trees(stage: PipelineStage, root: Path) -> list[str]:
+    """The syntax trees of a stage's script and its import closure, in a comparable order."""
+    script = root / script_of(stage)
+    return sorted(map(tree, [script, *closure(script, root / "src" / PACKAGE)]))
+
+
+def tree(file: Path) -> str:
+    """A file's syntax tree without docstrings, comments and the paths of our own imports."""
+    module = ast.parse(file.read_text())
+    for node in ast.walk(module):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    kept = [node for node in module.body if not isinstance(node, ast.Import | ast.ImportFrom)]
+    names = sorted(imported_names(module))
+    return f"{names} {[ast.dump(node) for node in kept]}"
+
+
+def imported_names(module: ast.Module) -> Iterator[str]:
+    """What a module imports, each as (name, new name), with the path only if it is not ours."""
+    for node in module.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            path = getattr(node, "module", "") or ""
+            outside = "" if path.split(".")[0] == PACKAGE else path
+            for alias in node.names:
+                yield f"{outside}:{alias.name}:{alias.asname}"
+
+
+def one_per_exercise(names: Iterable[str]) -> list[str]:
+    """Of each stage's variants the last one, which has the most in it."""
+    return list(
+        {name.split("@")[0]: name for name in names if not name.startswith("prepare")}.values()
+    )
+
+
+def outputs(before: Path, now: Path, samples: list[str]) -> list[str]:
+    """Run the samples in both folders; the files to compare."""
+    files = []
+    for folder in (before, now):
+        path = folder / "params.yaml"
+        raw = yaml.safe_load(path.read_text())
+        raw["benchmark"] |= SMALL_BENCHMARK
+        path.write_text(yaml.safe_dump(raw | SMALL, sort_keys=False))
+        dvc(folder, "repro", "--quiet", "prepare", *samples)
+    for stage in stages(now):
+        if stage.addressing in samples or stage.addressing.startswith("prepare@"):
+            files += [out.def_path for out in stage.outs if "/timing" not in out.def_path]
+    return files
+
+
+def same_bytes(before: Path, now: Path, path: str) -> bool:
+    """Whether a file, or each file of a folder, is the same in both."""
+    contents = []
+    for root in (before, now):
+        place = root / path
+        files = sorted(place.iterdir()) if place.is_dir() else [place]
+        contents.append([(file.name, file.read_bytes()) for file in files])
+    return contents[0] == contents[1]
+
+
+def git(*words: str) -> str:
+    """Run git. UserError with its own words if it fails."""
+    ran = subprocess.run(["git", *words], capture_output=True, text=True, check=False)  # noqa: S603, S607  # fixed words
+    if ran.returncode:
+        raise UserError(f"git {words[0]}: {ran.stderr.strip()}")
+    return ran.stdout
+
+
+def dvc(folder: Path, *words: str) -> None:
+    """Run dvc in a folder. UserError with its own words if it fails."""
+    ran = subprocess.run(["dvc", *words], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603, S607  # fixed words
+    if ran.returncode:
+        raise UserError(f"dvc {words[0]} failed in {folder}: {ran.stderr.strip() or ran.stdout}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
