@@ -195,17 +195,17 @@ def same_bytes(before: Path, now: Path, path: str) -> bool:
     return contents[0] == contents[1]
 
 
-def git(*words: str) -> str:
-    """Run git. UserError with its own words if it fails."""
-    ran = subprocess.run(["git", *words], capture_output=True, text=True, check=False)  # noqa: S603, S607  # fixed words
+def git(*arguments: str) -> str:
+    """Run git. UserError with its message if it fails."""
+    ran = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607  # fixed words
     if ran.returncode:
         raise UserError(f"git {words[0]}: {ran.stderr.strip()}")
     return ran.stdout
 
 
-def dvc(folder: Path, *words: str) -> None:
-    """Run dvc in a folder. UserError with its own words if it fails."""
-    ran = subprocess.run(["dvc", *words], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603, S607  # fixed words
+def dvc(folder: Path, *arguments: str) -> None:
+    """Run dvc in a folder. UserError with its message if it fails."""
+    ran = subprocess.run(["dvc", *arguments], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603, S607  # fixed words
     if ran.returncode:
         raise UserError(f"dvc {words[0]} failed in {folder}: {ran.stderr.strip() or ran.stdout}")
 

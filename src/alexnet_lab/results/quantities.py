@@ -1,4 +1,4 @@
-"""Every quantity, once: its name, its words, its digits, which way is better, how it is computed.
+"""Every quantity, once: its name, label and digits, which way is better, how it is computed.
 
 A column is measured after each epoch and stands in the curves. A quantity is one number per run,
 computed from the run's rows.
@@ -115,5 +115,5 @@ def compared_in(compare: Compare) -> tuple[Quantity, ...]:
 
 
 def label(quantity: Quantity, compare: Compare) -> str:
-    """A quantity in words, for the head of a table."""
+    """A quantity's label, for the head of a table."""
     return QUANTITIES[quantity].label.format(threshold=compare.threshold)

@@ -1,0 +1,127 @@
+"""CONTRIBUTING's walk-throughs, applied as written: do they run, and rerun what it says?"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from alexnet_lab.data.sample import write_sample
+from tests.test_pipeline import (
+    ROOT,
+    call,
+    commit,
+    make_project,
+    restore,
+    run_and_commit,
+    stages_run,
+    variants,
+)
+
+SECTIONS = {
+    title: re.findall(r"```diff\n(.*?)```", text, re.DOTALL)
+    for title, text in re.findall(
+        r"^## (Add .*?)\n(.*?)(?=^## )", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S
+    )
+}
+WALKS = [title for title, diffs in SECTIONS.items() if diffs]
+
+
+def apply(project: Path, title: str) -> None:
+    """Apply a section's diff to the project, which is one place per hunk."""
+    (diff,) = SECTIONS[title]
+    command = ["git", "apply", "--unidiff-zero", "-"]
+    ran = subprocess.run(command, cwd=project, input=diff, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_every_walk_through_still_fits_the_code(tmp_path: Path) -> None:
+    assert len(WALKS) == 4
+    for title in WALKS:
+        project = make_project(tmp_path / title)
+        subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+        apply(project, title)
+        yaml.safe_load((project / "params.yaml").read_text())
+        command = ["python", "-c", "from alexnet_lab import params; params.load()"]
+        subprocess.run(command, cwd=project, check=True, env=os.environ | {"PYTHONPATH": "src"})
+
+
+# --- through DVC: minutes ---
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_and_commit(make_project(tmp_path_factory.mktemp("dvc") / "project"))
+
+
+def said(title: str) -> set[str]:
+    """The stages that the section says are rerun."""
+    text = (ROOT / "CONTRIBUTING.md").read_text().split(f"## {title}")[1].split("\n## ")[0]
+    sentence = re.search(r"[Rr]eruns (`.*`)", text.replace("\n", " "))
+    assert sentence
+    return set(re.findall("`([a-z_]+(?:@[a-z_]+)?)`", sentence[1]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title", ["Add a variant", "Add an exercise on known layers"])
+def test_what_is_new_runs_alone(done: Path, title: str) -> None:
+    apply(done, title)
+    assert stages_run(call(done, "dvc", "repro")) == said(title)
+    assert "ERROR" not in call(done, "dvc", "plots", "show", "--json").stderr
+    restore(done)
+
+
+@pytest.mark.slow
+def test_a_new_op_is_proved_to_move_no_number_and_trains_alone(done: Path) -> None:
+    title = "Add an augmentation op"
+    apply(done, title)
+    proof = call(done, "python", "-m", "tools.unchanged")
+    assert "The same bytes from both" in proof.stdout, proof.stdout + proof.stderr
+    assert stages_run(call(done, "dvc", "repro")) == said(title)
+    restore(done)
+
+
+@pytest.mark.slow
+def test_a_new_data_set_of_five_classes_trains(done: Path) -> None:
+    arrays = {path.stem: np.load(path) for path in (done / "data/mnist").glob("*.npy")}
+    for split in ("train", "test"):
+        kept = arrays[f"{split}_labels"] < 5
+        arrays |= {name: arrays[name][kept] for name in (f"{split}_images", f"{split}_labels")}
+    write_sample(arrays, done / "data/sample/digits5")
+    apply(done, "Add a data set")
+    ran = stages_run(call(done, "dvc", "repro"))
+    prepared = {"prepare@mnist", "prepare@cifar10", "prepare@digits5"}
+    compared = {name for name in ran if name.startswith("compare")}
+    assert ran - compared == prepared | variants("activation") | {"report"}
+    assert "compare@activation" in compared
+    accuracy = pd.read_csv(done / "metrics/runs/activation/relu.csv")["test_accuracy"].item()
+    assert accuracy > 60  # chance is 20
+    restore(done)
+
+
+# --- make unchanged ---
+
+
+@pytest.mark.slow
+def test_a_comment_trains_nothing_and_a_moved_number_is_refused(done: Path) -> None:
+    path = done / "src/alexnet_lab/learning/training.py"
+    path.write_text(path.read_text().replace("losses, norms = [], []", "losses, norms = [], []  #"))
+    assert call(done, "dvc", "status", "activation@relu").stdout.count("modified")
+    proof = call(done, "python", "-m", "tools.unchanged")
+    assert "activation@relu: the same syntax trees as in HEAD" in proof.stdout, proof.stderr
+    assert stages_run(call(done, "dvc", "repro")) == set()
+    commit(done)
+    path.write_text(path.read_text().replace("loss.detach() * len", "loss.detach() * 2 * len"))
+    proof = call(done, "python", "-m", "tools.unchanged")
+    assert proof.returncode == 1
+    assert "This change moves numbers (metrics/runs/activation/tanh.csv" in proof.stderr
+    path.write_text(path.read_text().replace("* 2 * len", "* len"))
+    params = done / "params.yaml"
+    params.write_text(params.read_text().replace("lr: 0.1\n", "lr: 0.2\n"))
+    proof = call(done, "python", "-m", "tools.unchanged")
+    assert "params.yaml: schedules.train has changed" in proof.stderr
+    restore(done)
