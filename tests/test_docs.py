@@ -1,0 +1,416 @@
+"""README.md and docs/ quote what was measured, and what they name exists. How they say it is free.
+
+Under a paragraph that quotes measured numbers stands a comment, `<!-- numbers: a, b -->`. It names
+them in their order: an entry of NUMBERS, or a value of params.yaml or of the text in claims.yaml.
+"""
+
+import fnmatch
+import json
+import math
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from alexnet_lab.results.statistics import estimate
+from benchmarks.speed import CASES
+from tests.conftest import ROOT
+
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "data/sample/README.md"]
+MOST_WORDS = 900  # in the README, code and tables included
+MADE = ("demo", ".venv", ".checkpoints", "origin")  # folders that commands make, and git's remote
+
+DOCUMENTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README.md"]
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+by_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
+by_document = pytest.mark.parametrize("page", DOCUMENTS, ids=name_of)
+differs = subprocess.run(["git", "diff", "--quiet", "HEAD", "params.yaml"], cwd=ROOT).returncode
+of_the_study = pytest.mark.skipif(differs == 1, reason="a what-if: the docs have what is committed")
+
+
+# --- every number is computed from metrics/ ---
+
+
+def curve(run: str, column: str = "test_accuracy") -> pd.DataFrame:
+    """Epochs as rows, seeds as columns."""
+    rows = pd.read_csv(ROOT / f"metrics/runs/{run}.csv")
+    return rows.pivot(index="epoch", columns="seed", values=column)
+
+
+def seconds(run: str) -> "pd.Series[float]":
+    """The mean seconds per epoch of each seed."""
+    return pd.read_csv(ROOT / f"metrics/timing/{run}.csv").groupby("seed")["seconds"].mean()
+
+
+def mean(values: "pd.Series[float]", digits: int = 2, sign: str = "") -> str:
+    """Such as "44.29 ± 12.97"."""
+    over_seeds = estimate(values)
+    return f"{over_seeds.mean:{sign}.{digits}f} ± {over_seeds.half:.{digits}f}"
+
+
+def change(values: "pd.Series[float]") -> str:
+    """Such as "+0.35 ± 0.24"."""
+    return mean(values, sign="+")
+
+
+def ratio(over: "pd.Series[float]", under: "pd.Series[float]", form: str = ".2f") -> str:
+    """The geometric mean over seeds, such as "1.40× (1.35 to 1.45)"."""
+    log = estimate((over / under).map(math.log))
+    middle, low, high = (f"{math.exp(value):{form}}" for value in (log.mean, log.low, log.high))
+    return f"{middle}× ({low} to {high})"
+
+
+def gap(run: str, loss: str = "train_loss", epochs: int = 1) -> "pd.Series[float]":
+    """Test loss less training loss by seed, over the last epochs."""
+    return (curve(run, "test_loss") - curve(run, loss)).tail(epochs).mean()
+
+
+def reached(run: str, accuracy: float) -> "pd.Series[float]":
+    """The first epoch of each seed with so much accuracy."""
+    return (curve(run) >= accuracy).idxmax()
+
+
+def last(run: str, column: str = "test_accuracy") -> "pd.Series[float]":
+    return curve(run, column).iloc[-1]
+
+
+def clean_gaps() -> list[str]:
+    """From the smallest to the largest."""
+    runs = sorted((ROOT / "metrics/runs/augmentation").glob("*.csv"))
+    gaps = [gap(f"augmentation/{run.stem}", "train_loss_clean", 5) for run in runs]
+    return [mean(values, 4) for values in sorted(gaps, key=lambda values: values.mean())]
+
+
+def while_high() -> "pd.Series[float]":
+    """Accuracy of warm-up + cosine in epochs 6 to 15; its rate is above 0.09 there."""
+    assert curve("schedules/warmup_cosine", "lr").loc[6:15].to_numpy().min() > 0.09
+    return curve("schedules/warmup_cosine").loc[6:15].mean()
+
+
+def warmup_lead(epoch: int) -> str:
+    both = curve("schedules/warmup_cosine") - curve("schedules/cosine")
+    return change(both.loc[epoch])
+
+
+def gain(run: str, over: str) -> str:
+    return change(last(run) - last(over))
+
+
+def gradients(epoch: int) -> str:
+    relu, sigmoid = (curve(f"activation/{v}", "gradient_norm") for v in ("relu", "sigmoid"))
+    return ratio(relu.loc[epoch], sigmoid.loc[epoch])
+
+
+def cpu_rate() -> str:
+    """Images per second at the batch size with the best median step."""
+    steps = pd.read_csv(ROOT / "metrics/timing/benchmark/cpu.csv").groupby("batch_size")["seconds"]
+    medians = steps.median()
+    return f"{(medians.index / medians).max():.1f}"
+
+
+def study_hours() -> str:
+    """All training at the speeds of metrics/speed.json; an exercise's cases stand for it."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    cases = [(case.split("@")[0], speed["engine_s"]) for case, speed in speeds().items()]
+    per_epoch = pd.DataFrame(cases).groupby(0)[1].mean()
+    epochs = {
+        name: len(params[name]["variants"])
+        * len(params[name]["seeds"])
+        * params[name]["train"]["epochs"]
+        for name in per_epoch.index
+    }
+    return f"{(per_epoch * pd.Series(epochs)).sum() / 3600:.0f}"
+
+
+def speeds() -> dict[str, dict[str, float]]:
+    return json.loads((ROOT / "metrics/speed.json").read_text())
+
+
+NUMBERS: dict[str, Callable[[], str]] = {
+    "cpu_rate": cpu_rate,
+    "study_hours": study_hours,
+    "sigmoid_after_1": lambda: change(
+        (curve("activation/sigmoid") - curve("activation/relu")).loc[1]
+    ),
+    "sigmoid_at_end": lambda: gain("activation/sigmoid", "activation/relu"),
+    "gradients_1": lambda: gradients(1),
+    "gradients_5": lambda: gradients(5),
+    "constant_best": lambda: mean(curve("schedules/constant").max()),
+    "constant_end": lambda: mean(last("schedules/constant")),
+    "ahead_at_low_rate": lambda: change(
+        (curve("augmentation/none") - curve("schedules/constant")).loc[5]
+    ),
+    "none_end": lambda: mean(last("augmentation/none")),
+    "warmup_at_2": lambda: mean(curve("schedules/warmup_cosine").loc[2]),
+    "warmup_2_to_5": lambda: change(curve("schedules/warmup_cosine").loc[[2, 5]].diff().loc[5]),
+    "first_cut": lambda: change(curve("schedules/step").loc[[10, 11]].diff().loc[11]),
+    "warmup_while_high": lambda: mean(while_high()),
+    "warmup_lead_3": lambda: warmup_lead(3),
+    "warmup_lead_20": lambda: warmup_lead(20),
+    "warmup_lead_50": lambda: warmup_lead(50),
+    "exponential_lead": lambda: gain("schedules/exponential", "schedules/warmup_cosine"),
+    "basic_gain": lambda: gain("augmentation/basic", "augmentation/none"),
+    "strong_gain": lambda: gain("augmentation/strong", "augmentation/none"),
+    "heaviest_gain": lambda: gain("augmentation/alexnet_style", "augmentation/none"),
+    "none_clean_loss": lambda: mean(last("augmentation/none", "train_loss_clean"), 3),
+    "heaviest_clean_loss": lambda: mean(last("augmentation/alexnet_style", "train_loss_clean"), 3),
+    "strong_gap": lambda: mean(gap("augmentation/strong", epochs=5), 4),
+    "heaviest_gap": lambda: mean(gap("augmentation/alexnet_style", epochs=5), 4),
+    "smallest_clean_gap": lambda: clean_gaps()[0],
+    "largest_clean_gap": lambda: clean_gaps()[-1],
+    "bn_gain": lambda: gain("batchnorm/with_bn", "batchnorm/without_bn"),
+    "bn_seconds": lambda: ratio(seconds("batchnorm/with_bn"), seconds("batchnorm/without_bn")),
+    "with_bn_epochs": lambda: mean(reached("batchnorm/with_bn", 70), 1),
+    "without_bn_epochs": lambda: mean(reached("batchnorm/without_bn", 70), 1),
+    "bn_fewer_epochs": lambda: ratio(
+        reached("batchnorm/without_bn", 70), reached("batchnorm/with_bn", 70), ".4g"
+    ),
+    "bn_gap_growth": lambda: mean(gap("batchnorm/with_bn") - gap("batchnorm/without_bn"), 4),
+}
+
+NUMBER = r"[-+]?\b\d[\d.]*"
+QUOTED = re.compile(
+    rf"{NUMBER} ± \d[\d.]*\d"  # with an interval
+    rf"|{NUMBER}× \({NUMBER} to [\d.]*\d\)"
+    rf"|(?<=the text: )[\d.]*\d"  # the text's own
+    rf"|{NUMBER}(?= ?[%×]| (?:points|nats|hours|img/s))"  # with a unit
+)
+CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+PATH = re.compile(r"[\w./<>-]+(/|/[\w.<>-]+|\.(py|md|yaml|json|csv|html|png|lock))")
+NAMES = re.compile(r"<!-- numbers: (.*?) -->", re.DOTALL)
+
+
+def paragraphs(page: Path) -> Iterator[str]:
+    """A page's paragraphs and list items, on one line each; no code, no tables."""
+    text = CODE.sub("\n", page.read_text())
+    text = re.sub(r"^\|.*$", "", text, flags=re.MULTILINE)
+    for block in re.split(r"\n\s*\n|\n(?=\s*- )", text):
+        yield " ".join(block.split()).replace("95 % interval", "interval")
+
+
+def number(name: str) -> str:
+    """The number that a comment names."""
+    first, _, rest = name.partition(".")
+    if first == "params":
+        return f"{lookup('params.yaml', rest.split('.')):g}"
+    if first == "text":
+        exercise, claim = rest.split(".")
+        return f"{lookup('claims.yaml', [exercise, 'claims', claim, 'value']):g}"
+    return NUMBERS[name]()
+
+
+def lookup(file: str, keys: list[str]) -> Any:
+    value = yaml.safe_load((ROOT / file).read_text())
+    for key in keys:
+        value = value[key]
+    return value
+
+
+@of_the_study
+@by_page
+def test_every_quoted_number_is_the_one_that_was_measured(page: Path) -> None:
+    for paragraph in paragraphs(page):
+        names = [name.strip() for names in NAMES.findall(paragraph) for name in names.split(",")]
+        quoted = [text.strip() for text in QUOTED.findall(NAMES.sub("", paragraph))]
+        assert dict(enumerate(quoted)) == dict(enumerate(map(number, names))), paragraph
+
+
+def test_no_number_is_computed_for_nothing() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    named = {name.strip() for names in NAMES.findall(text) for name in names.split(",")}
+    assert set(NUMBERS) <= named
+
+
+# --- tables and pasted output ---
+
+
+def table(page: Path, first: str) -> list[dict[str, str]]:
+    """The first table whose head begins with this word, as rows."""
+    lines = page.read_text().splitlines()
+    start = next(n for n, line in enumerate(lines) if re.match(rf"\| *{first} *\|", line))
+    head, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines[start : lines.index("", start)]
+    ]
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+@of_the_study
+def test_the_answers_are_the_reports() -> None:
+    """Every question of the report's first table that has an answer."""
+    answers = [(row["question"], row["measured"]) for row in table(README, "question")]
+    rows = [(row["question"], row["measured"]) for row in table(ROOT / "REPORT.md", "question")]
+    assert answers == [row for row in rows if row[1] != "–"]
+
+
+@of_the_study
+def test_the_answers_in_short_still_hold() -> None:
+    """If one fails, reword the README's table and docs/findings.md."""
+    rows = [row for row in verdicts() if row["in"].startswith(("accuracy", "epochs"))]
+    verdict = {(row["variant"], row["in"].split()[0]): row["verdict"] for row in rows}
+    assert {verdict["sigmoid", "accuracy"], verdict["tanh", "accuracy"]} == {"not distinguishable"}
+    schedules = ("step", "exponential", "cosine", "warmup_cosine")
+    assert {verdict[name, "accuracy"] for name in schedules} == {"better"}
+    assert verdict["basic", "accuracy"] == "better"
+    assert verdict["strong", "accuracy"] == verdict["alexnet_style", "accuracy"] == "worse"
+    assert verdict["with_bn", "accuracy"] == "better"
+    assert verdict["with_bn", "epochs"] == "not distinguishable"
+    best = curve("schedules/exponential").iloc[-1]
+    assert estimate(last("augmentation/none")).low > estimate(best).high  # without 0.1
+
+
+def verdicts() -> Iterator[dict[str, str]]:
+    """All rows of the report's tables of comparisons."""
+    head: list[str] = []
+    for line in (ROOT / "REPORT.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and not head:
+            head = cells
+        elif not line.startswith("|"):
+            head = []
+        elif {"variant", "in", "verdict"} <= set(head):
+            yield dict(zip(head, cells, strict=True))
+
+
+@of_the_study
+def test_the_counts_of_verdicts_are_the_ledgers() -> None:
+    ledger = json.loads((ROOT / "metrics/claims.json").read_text())
+    counts = Counter(claim["verdict"] for claim in ledger.values())
+    text = " ".join(README.read_text().split())
+    assert f"{len(ledger)} claims" in text
+    for verdict, count in counts.items():
+        assert re.search(rf"\b{count}\W+{verdict}\b", text), (count, verdict)
+
+
+@of_the_study
+def test_the_speeds_are_what_was_measured() -> None:
+    """One row per case of the benchmark, and no other."""
+    rows = [
+        f"| {case} | {speed['reference_s']:.1f} | {speed['engine_s']:.1f} | {speed['ratio']:.1f} "
+        f"| {speed['ratio_fp32']:.1f} | {speed['share_of_peak']:.2f} |"
+        for case, speed in speeds().items()
+    ]
+    assert list(CASES) == list(speeds())
+    lines = (ROOT / "docs/environment.md").read_text().splitlines()
+    assert [line for line in lines if re.match(r"\| \w+@", line)] == rows
+
+
+@of_the_study
+def test_the_pasted_what_ifs_start_from_what_is_committed() -> None:
+    """The HEAD column of each pasted `dvc metrics diff`, and its differences."""
+    row = r"^metrics/(\w+).json +(\w+)\.final_accuracy(_ci95)? +([\d.]+) +([\d.]+) +([-\d.]+)$"
+    pasted = re.findall(row, (ROOT / "docs/what-ifs.md").read_text(), re.MULTILINE)
+    variants = {f"{exercise}/{variant}" for exercise, variant, *_ in pasted}
+    assert variants == {f"activation/{v}" for v in ("relu", "sigmoid", "tanh")}
+    for exercise, variant, half, head, workspace, difference in pasted:
+        accuracy = estimate(last(f"{exercise}/{variant}"))
+        assert float(head) == round(accuracy.half if half else accuracy.mean, 2)
+        assert float(difference) == pytest.approx(float(workspace) - float(head), abs=0.011)
+
+
+# --- what is named exists ---
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to a page's headings."""
+    heads = re.findall(r"^#+ (.+)$", CODE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@by_document
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert "//" in link or target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@by_document
+def test_every_path_exists(page: Path) -> None:
+    """Those in backticks, and those that commands are given."""
+    written = re.findall(r"`([^`\n]+)`", CODE.sub("", page.read_text()))
+    written += [line.partition("#")[0] for line in shown(page) if not line.startswith(" ")]
+    for word in {word.rstrip(",;") for text in written for word in text.split()}:
+        if PATH.fullmatch(word) and word.split("/")[0] not in MADE:
+            assert exists(word), word
+
+
+def exists(path: str) -> bool:
+    """Whether such a file or folder is in git, here or in a folder; `<exercise>` is any name."""
+    pattern = re.sub(r"<\w+>", "*", path).removesuffix("/")
+    return bool(fnmatch.filter(places(), pattern) or fnmatch.filter(places(), f"*/{pattern}"))
+
+
+@cache
+def places() -> set[str]:
+    """All files of this checkout that git does not ignore, and their folders."""
+    return listed("--cached", "--others", "--exclude-standard")
+
+
+def listed(*options: str) -> set[str]:
+    """What `git ls-files` lists, as far as it is there, and the folders around it."""
+    ran = subprocess.run(["git", "ls-files", *options], cwd=ROOT, capture_output=True, text=True)
+    files = [Path(name) for name in ran.stdout.splitlines() if (ROOT / name).exists()]
+    return {str(place) for file in files for place in (file, *file.parents)}
+
+
+def shown(page: Path) -> Iterator[str]:
+    """The lines of a page's commands and their output."""
+    for block in CODE.findall(page.read_text()):
+        if not block.startswith("```diff"):
+            yield from block.splitlines()[1:-1]
+
+
+@by_document
+def test_every_make_target_exists(page: Path) -> None:
+    text = "\n".join([*re.findall(r"`([^`\n]+)`", page.read_text()), *shown(page)])
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^(?:\$ )?make ([a-z]+)", text, re.MULTILINE)) <= targets
+
+
+@by_document
+def test_every_key_that_a_what_if_sets_exists(page: Path) -> None:
+    for new, key in re.findall(r"-S '?(\+?)([\w.]+)=", page.read_text()):
+        keys = key.split(".")
+        lookup("params.yaml", keys[:-1] if new else keys)
+
+
+def test_the_map_is_the_tree() -> None:
+    """Every room and module of the package, every folder, and nothing that is not there."""
+    block = next(b for b in CODE.findall(README.read_text()) if "src/alexnet_lab/" in b)
+    named, folder = set(), ""
+    for line in block.splitlines()[1:-1]:
+        name = line.split()[0].rstrip("/")
+        folder = folder if line.startswith(" ") else name
+        named.add(f"{folder}/{name}" if line.startswith(" ") else name)
+    assert named <= places()
+    parts = [Path(place).parts for place in listed("--cached")]
+    package = {"/".join(p) for p in parts if p[:2] == ("src", "alexnet_lab") and len(p) == 3}
+    folders = {p[0] for p in parts if len(p) > 1 and not p[0].startswith(".")}
+    assert package - {"src/alexnet_lab/__init__.py"} <= named
+    assert folders <= {Path(path).parts[0] for path in named} | {"docs"}
+
+
+def test_the_readme_is_short_and_starts_with_a_command() -> None:
+    text = README.read_text()
+    assert len(text.split()) <= MOST_WORDS
+    assert "make demo" in "".join(text.splitlines()[:25])
+
+
+def test_the_readme_links_to_every_page() -> None:
+    linked = set(re.findall(r"\]\((docs/[\w-]+\.md)", README.read_text()))
+    assert linked == {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
