@@ -1,1 +1,1 @@
-"""What the engine is measured with; see README.md here."""
+"""Programs that measure the engine; see README.md here."""

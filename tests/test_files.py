@@ -23,14 +23,14 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(
-        UserError, match=r"x\.csv cannot be written: No space left on device\. Make"
+        UserError, match=r"x\.csv cannot be written: No space left on device\. Free some"
     ):
         replace(target, fail)
     assert target.read_text() == "a\n1.23457\n"
     assert [path.name for path in target.parent.iterdir()] == ["x.csv"]
 
 
-def test_a_place_that_cannot_be_is_named(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/x\.csv cannot be written"):
         write_csv([], tmp_path / "file" / "x.csv")
@@ -39,16 +39,18 @@ def test_a_place_that_cannot_be_is_named(tmp_path: Path) -> None:
         write_csv([], tmp_path / "folder.csv")
 
 
-def test_what_a_killed_process_left_is_swept_and_a_living_ones_is_not(tmp_path: Path) -> None:
+def test_files_that_a_killed_process_left_are_removed_and_those_of_a_living_one_stay(
+    tmp_path: Path,
+) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     names = [f".x.{pid}.new.csv" for pid in (dead.pid, os.getppid())]
-    (tmp_path / f".x.{os.getpid()}.new.csv").mkdir()  # of a dead process with our number
+    (tmp_path / f".x.{os.getpid()}.new.csv").mkdir()  # left by a dead process that had our number
     for name in (*names, ".y.1.new.csv"):
         (tmp_path / name).write_text("half")
     write_csv([], tmp_path / "x.csv")
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"x.csv", names[1], ".y.1.new.csv"}
+    names_left = {path.name for path in tmp_path.iterdir()}
+    assert names_left == {"x.csv", names[1], ".y.1.new.csv"}
 
 
 def folder_of(number: int, path: Path) -> None:

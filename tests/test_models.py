@@ -1,4 +1,4 @@
-"""Layers and parameter counts, against torchvision and numbers worked out by hand."""
+"""Layers and parameter counts are torchvision's, or those worked out by hand."""
 
 import pytest
 import torch
@@ -71,8 +71,8 @@ def test_a_seed_gives_every_variant_the_same_weights_where_shapes_allow(study: S
         for net in (plain, normed)
     ]
     assert len(pairs[0]) == 5
-    for one, other in zip(*pairs, strict=True):
-        assert torch.equal(one.weight, other.weight) and torch.equal(one.bias, other.bias)
+    for a, b in zip(*pairs, strict=True):
+        assert torch.equal(a.weight, b.weight) and torch.equal(a.bias, b.bias)
     relu, tanh = (network(study, "activation", v) for v in ("relu", "tanh"))
     assert torch.equal(first(relu), first(tanh))
 
@@ -81,13 +81,13 @@ def test_another_seed_gives_other_weights_and_the_callers_stream_is_left_alone(
     study: Study,
 ) -> None:
     before = torch.get_rng_state()
-    one, other = (network(study, "schedules", "step", seed) for seed in (0, 1))
-    assert not torch.equal(first(one), first(other))
+    weights = [first(network(study, "schedules", "step", seed)) for seed in (0, 1)]
+    assert not torch.equal(*weights)
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_more_poolings_than_pixels_is_the_users_to_mend() -> None:
+def test_more_poolings_than_pixels_is_a_users_error() -> None:
     layers = (Convolution(channels=4, kernel=3, pool=True),) * 6
     model = Cnn(kind="cnn", convolutions=layers, hidden=8, dropout=0, batch_norm=False)
-    with pytest.raises(UserError, match="poolings"):
+    with pytest.raises(UserError, match="more poolings than pixels; pool fewer times"):
         build(model, CIFAR, 10, 0)

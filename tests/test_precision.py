@@ -1,51 +1,110 @@
-"""bf16 is used where it is faster and right, and fp32 wherever there is a doubt."""
+"""`auto` is bf16 if the device computes in it and its gradients are right, and fp32 otherwise."""
 
 from typing import Any
 
 import pytest
+import torch
 
 from alexnet_lab.data.datasets import Dataset
 from alexnet_lab.errors import UserError
 from alexnet_lab.learning import precision
-from alexnet_lab.learning.precision import Trial, choose, trial
+from alexnet_lab.learning.precision import choose, gradient_error
 from alexnet_lab.learning.training import train
-from alexnet_lab.machine.devices import make_deterministic
+from alexnet_lab.machine.devices import has_bf16, make_deterministic
 from alexnet_lab.params.study import Study
 
-
-def chosen(
-    asked: Any, found: Trial, study: Study, data: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> tuple[str, list[str]]:
-    said: list[str] = []
-    monkeypatch.setattr(precision, "trial", lambda *_: found)
-    return choose(asked, study.recipe("batchnorm", "with_bn"), data, said.append), said
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("capabilities", "expected"),
     [
-        (Trial(speed_up=1.7, error=0.03), "bf16"),
-        (Trial(speed_up=1.1, error=0.03), "fp32"),  # not worth it
-        (Trial(speed_up=0.2, error=0.03), "fp32"),  # emulated
-        (Trial(speed_up=3.0, error=0.9), "fp32"),  # wrong
-        (Trial(speed_up=3.0, error=float("nan")), "fp32"),
+        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, True),
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": True}, True),
+        ({"architecture": "x86_64", "avx512_bf16": False, "avx512_f": True}, False),
+        ({"architecture": "aarch64", "bf16": True}, True),
+        ({"architecture": "aarch64", "bf16": False, "fp16_arith": True}, False),
     ],
 )
-def test_auto_takes_bf16_only_where_it_is_faster_and_right(
-    found: Trial, expected: str, study: Study, cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
+def test_the_instruction_set_says_whether_a_cpu_has_bf16(
+    capabilities: dict[str, Any], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    choice, said = chosen("auto", found, study, cifar10, monkeypatch)
-    assert choice == expected
-    assert len(said) == (expected == "fp32")  # it says so once
-    assert all("precision: fp32, since bf16 is" in line for line in said)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert has_bf16(CPU) is expected
 
 
-@pytest.mark.parametrize("asked", ["fp32", "bf16"])
-def test_what_is_asked_for_is_done(
-    asked: str, study: Study, cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
+def test_a_torch_that_does_not_know_the_instruction_set_has_no_bf16(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for found in (Trial(0.1, 1.0), Trial(9.0, 0.0)):
-        assert chosen(asked, found, study, cifar10, monkeypatch) == (asked, [])
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not has_bf16(CPU)
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), False), ((8, 0), True)])
+def test_the_compute_capability_says_whether_a_gpu_has_bf16(
+    capability: tuple[int, int], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert has_bf16(GPU) is expected
+
+
+def chosen(
+    setting: Any,
+    capable: bool,
+    error: float,
+    study: Study,
+    data: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[str, list[str]]:
+    lines: list[str] = []
+    monkeypatch.setattr(precision, "has_bf16", lambda _: capable)
+    monkeypatch.setattr(precision, "gradient_error", lambda *_: error)
+    return choose(setting, study.recipe("batchnorm", "with_bn"), data, lines.append), lines
+
+
+@pytest.mark.parametrize(
+    ("capable", "error", "lines"),
+    [
+        (True, 0.03, []),
+        (
+            False,
+            0.03,
+            [
+                "precision: fp32, because this CPU has no bf16 instructions (avx512_bf16 or "
+                "amx_bf16; on ARM, bf16)"
+            ],
+        ),
+        (
+            True,
+            0.41,
+            ["precision: fp32, because bf16's gradient is 41 % off here, more than 20 %"],
+        ),
+        (
+            True,
+            float("nan"),
+            ["precision: fp32, because bf16's gradient is nan % off here, more than 20 %"],
+        ),
+    ],
+    ids=["right", "not capable", "wrong", "not a number"],
+)
+def test_auto_is_bf16_only_if_the_device_has_it_and_it_is_right(
+    capable: bool,
+    error: float,
+    lines: list[str],
+    study: Study,
+    cifar10: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = "fp32" if lines else "bf16"
+    assert chosen("auto", capable, error, study, cifar10, monkeypatch) == (expected, lines)
+
+
+@pytest.mark.parametrize("setting", ["fp32", "bf16"])
+def test_a_precision_that_params_yaml_names_is_used(
+    setting: str, study: Study, cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for capable, error in ((False, 1.0), (True, 0.0)):
+        assert chosen(setting, capable, error, study, cifar10, monkeypatch) == (setting, [])
 
 
 @pytest.mark.parametrize(
@@ -56,9 +115,8 @@ def test_bf16_gradients_are_near_those_of_fp32(
     exercise: str, variant: str, study: Study, mnist: Dataset, cifar10: Dataset
 ) -> None:
     data = mnist if exercise == "activation" else cifar10
-    found = trial(study.recipe(exercise, variant), data)
-    assert 0 < found.error < precision.TOLERANCE  # 0 would be fp32 against itself
-    assert found.speed_up > 0
+    error = gradient_error(study.recipe(exercise, variant), data)
+    assert 0 < error < precision.TOLERANCE  # 0 would mean that fp32 was compared with itself
 
 
 def test_bf16_learns_what_fp32_learns(study: Study, mnist: Dataset) -> None:
@@ -70,7 +128,7 @@ def test_bf16_learns_what_fp32_learns(study: Study, mnist: Dataset) -> None:
     assert bf16.test_accuracy > 80
 
 
-def test_a_recipe_that_does_not_fit_the_images_is_named_before_the_trial(
+def test_a_recipe_that_does_not_fit_the_images_is_named_before_anything_is_computed(
     study: Study, cifar10: Dataset
 ) -> None:
     with pytest.raises(UserError, match=r"train\.normalize needs 3"):

@@ -1,4 +1,4 @@
-"""An iterator in another process: its items, its errors, its death, and its parent's."""
+"""An iterator in another process hands over its items and errors, and dies with its parent."""
 
 import os
 import signal
@@ -35,9 +35,9 @@ def break_down() -> Iterator[int]:
 
 
 def test_the_items_of_all_come_each_from_its_own_process() -> None:
-    found = list(side_by_side([partial(count, start, 2) for start in (0, 10, 20)], at_once=2))
-    assert sorted(number for number, _ in found) == [0, 1, 10, 11, 20, 21]
-    assert len({pid for _, pid in found} - {os.getpid()}) == 3
+    items = list(side_by_side([partial(count, start, 2) for start in (0, 10, 20)], at_once=2))
+    assert sorted(number for number, _ in items) == [0, 1, 10, 11, 20, 21]
+    assert len({pid for _, pid in items} - {os.getpid()}) == 3
 
 
 def test_it_works_only_when_asked() -> None:
@@ -58,7 +58,7 @@ def test_the_users_errors_are_raised_here() -> None:
 @pytest.mark.parametrize(
     ("how", "killed"), [(partial(die, 9), True), (partial(die, 11), False), (break_down, False)]
 )
-def test_a_death_is_told_and_a_kill_is_told_apart(
+def test_a_death_is_reported_and_a_kill_is_distinguished(
     how: partial[Iterator[int]], killed: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(DeathError) as error:

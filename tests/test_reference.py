@@ -1,4 +1,4 @@
-"""The engine is the usual way, faster: same batches, same losses."""
+"""The engine computes what the usual way computes: same batches, same losses."""
 
 import pytest
 import torch
@@ -25,8 +25,8 @@ CASES = [
 @pytest.mark.parametrize(
     ("dtype", "layout", "lr"),
     [
-        (torch.float32, torch.channels_last, 0.001),  # the engine's layout, so rounding alike
-        (torch.float64, torch.contiguous_format, 0.01),  # everyone's: rounding is no matter
+        (torch.float32, torch.channels_last, 0.001),  # the engine's layout, so both round alike
+        (torch.float64, torch.contiguous_format, 0.01),  # everyone's: here rounding does not matter
     ],
     ids=["float32", "float64"],
 )
@@ -42,8 +42,9 @@ def test_fifty_steps_give_the_losses_of_the_reference(
     cifar10: Dataset,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Rounding grows: with batch norm and a rate of 0.01, the reference itself is 0.05 from
-    its float64 after 50 steps. So float64 shows that the loops are one, float32 how near.
+    """Rounding grows: with batch norm and a rate of 0.01, the reference's own losses in float32
+    and float64 differ by 0.05 after 50 steps. So float64 shows that the loops are the same, and
+    float32, at a lower rate, how near the engine is.
     """
     make_deterministic(2)
     data = first(50 * 8, mnist if exercise == "activation" else cifar10)
@@ -52,7 +53,7 @@ def test_fifty_steps_give_the_losses_of_the_reference(
     classifier = Classifier(network, recipe.normalize, "fp32").to(dtype)
     optimizer = training.make_optimizer(recipe.optimizer, classifier, recipe.lr)
 
-    plain = reference.plain_network(recipe, data.image_shape, seed=1)
+    plain = reference.plain_network(recipe, data, seed=1)
     plain = plain.to(dtype, memory_format=layout).train()
     plain_optimizer = reference.make_optimizer(recipe.optimizer, plain, recipe.lr)
     order = torch.randperm(50 * 8, generator=stream(1, "order"))
@@ -73,7 +74,7 @@ def test_fifty_steps_give_the_losses_of_the_reference(
     assert len(losses) == 50
     assert losses == pytest.approx(expected, abs=1e-4, rel=0)
     moved = (classifier.first_weight - first_before).abs().max().item()
-    assert moved > 1e-4  # they were fifty steps of learning
+    assert moved > 1e-4  # so the fifty steps did learn
 
 
 def first(count: int, data: Dataset) -> Dataset:
@@ -83,7 +84,7 @@ def first(count: int, data: Dataset) -> Dataset:
 
 
 class Recorded:
-    """torch.nn.functional for the loop, keeping each batch's loss."""
+    """Replaces torch.nn.functional in the loop and keeps each batch's loss."""
 
     def __init__(self, losses: list[float]) -> None:
         self.losses = losses
@@ -98,7 +99,7 @@ class Recorded:
 def test_the_reference_reports_what_the_engine_reports(
     exercise: str, variant: str, study: Study, mnist: Dataset, cifar10: Dataset
 ) -> None:
-    """One epoch each, with their own random streams: near, and measured alike."""
+    """One epoch each, with random streams of their own: the numbers are near each other."""
     make_deterministic(2)
     data = mnist if exercise == "activation" else cifar10
     recipe = study.recipe(exercise, variant).model_copy(update={"epochs": 1, "lr": 0.001})

@@ -1,4 +1,4 @@
-"""Learning rates against torch's own schedulers, and the warm-up by hand."""
+"""Learning rates are those of torch's own schedulers, or worked out by hand for the warm-up."""
 
 import math
 import warnings
@@ -34,7 +34,7 @@ Make = Callable[[torch.optim.Optimizer], torch_schedules.LRScheduler]
 def test_closed_forms_are_torchs_schedulers(schedule: Schedule, make: Make) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=BASE)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # no step is taken between the scheduler's
+        warnings.simplefilter("ignore")  # the scheduler steps, the optimiser does not
         theirs = make(optimizer)
         for epoch in range(EPOCHS):
             expected = optimizer.param_groups[0]["lr"]

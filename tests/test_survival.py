@@ -1,4 +1,4 @@
-"""Kill it anywhere, fill its disk: the same command again gives the same bytes. Minutes."""
+"""Killed anywhere or out of disk space, the same command gives the same bytes. Takes minutes."""
 
 import hashlib
 import os
@@ -38,7 +38,7 @@ KILLS = {
 }
 EPOCHS = 6
 TRAIN = (
-    "stages/train.py activation relu --data data/mnist "
+    "stages/train.py activation relu --data data "
     "--curves metrics/runs/activation/relu.csv --timing metrics/timing/activation/relu.csv"
 )
 FAULTS = """
@@ -75,17 +75,17 @@ import os, signal, subprocess, sys
 if sys.argv[:1] != [""] and os.path.basename(sys.orig_argv[1]) == "dvc":
     real = subprocess.Popen.communicate
     def communicate(self, *args, **kwargs):
-        found = real(self, *args, **kwargs)
+        output = real(self, *args, **kwargs)
         if "stages/train.py" in str(self.args):
             os.kill(os.getpid(), signal.SIGKILL)
-        return found
+        return output
     subprocess.Popen.communicate = communicate
 """
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One variant an exercise, two seeds side by side, run once without a disturbance."""
+    """One variant per exercise, two seeds side by side, run once without a disturbance."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     for exercise, variant in KEPT_VARIANTS.items():
         raw[exercise]["variants"] = {variant: raw[exercise]["variants"][variant]}
@@ -123,7 +123,7 @@ ALL = (*REPEATABLE, "metrics/claims.json", "metrics/timing/**/*", "plots/*", "RE
 
 
 def start(project: Path, *command: str, **more: str) -> subprocess.Popen[str]:
-    """In a session of its own, as a terminal would."""
+    """Start a command in a session of its own, as a terminal would."""
     return subprocess.Popen(
         [str(BIN / command[0]), *command[1:]],
         cwd=project,
@@ -146,7 +146,7 @@ def read_until(process: subprocess.Popen[str], pattern: str) -> str:
 
 
 def kill(process: subprocess.Popen[str], whom: str) -> None:
-    """The whole group (a power cut), DVC alone, or the stage alone."""
+    """Kill the whole group (a power cut), DVC alone, or the stage alone."""
     if whom == "dvc":
         process.kill()
     elif whom == "stage":
@@ -165,17 +165,19 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def no_litter(project: Path) -> None:
-    """Nothing that git would show but what the pipeline makes, no temporary file anywhere."""
-    left = [path for path in project.rglob(".*.new*") if ".git" not in path.parts]
-    assert left == []
+    """No temporary file is left anywhere, and soon no checkpoint either."""
+    litter = [path for path in project.rglob(".*.new*") if ".git" not in path.parts]
+    assert litter == []
     checkpoints, end = project / ".checkpoints", time.monotonic() + 10
-    while checkpoints.exists() and any(checkpoints.iterdir()):  # a moment after DVC has noted all
+    while checkpoints.exists() and any(
+        checkpoints.iterdir()
+    ):  # they go a moment after DVC has recorded all
         assert time.monotonic() < end, list(checkpoints.iterdir())
         time.sleep(0.1)
 
 
 def trained(said: str) -> int:
-    """Epochs that a run, or several, did."""
+    """How many epochs were trained, by the lines that say so."""
     return len(re.findall(rf"epoch \d/{EPOCHS}: loss", said))
 
 
@@ -201,10 +203,12 @@ def test_killed_at_random_moments_and_run_again_it_gives_the_same_bytes(
             kill(process, whom) if process.poll() is None else None
             said = finish(process)
             about = f"{stage} {whom} after {moment:.2f} of {seconds:.2f} s, seed {seed}"
-            noted = (project / "dvc.lock").read_text() != lock  # so -f means from the start
+            recorded = (
+                project / "dvc.lock"
+            ).read_text() != lock  # then -f starts from the beginning
             again = call(project, "dvc", "repro", "-f", "-s", stage)
             assert again.returncode == 0, about + again.stdout + again.stderr
-            if not noted:  # an epoch that was under way is not counted: it had not been said
+            if not recorded:  # an epoch that was under way had not been printed: it is not counted
                 assert trained(said + again.stdout) <= 2 * EPOCHS, about + said + again.stdout
                 went_on += 0 < trained(again.stdout) < 2 * EPOCHS
             assert call(project, "dvc", "repro").returncode == 0
@@ -218,7 +222,7 @@ def test_killed_at_random_moments_and_run_again_it_gives_the_same_bytes(
     assert early >= 20 and went_on
 
 
-def test_killed_between_its_end_and_dvcs_note_it_trains_nothing_again(
+def test_killed_between_its_end_and_dvcs_record_it_trains_nothing_again(
     project: Path, tmp_path: Path
 ) -> None:
     """DVC is killed as it begins to hash the outputs of a stage that has ended."""
@@ -293,8 +297,10 @@ def test_ctrl_c_shows_no_traceback_while_torch_is_imported_too(project: Path, de
     assert "Traceback" not in said and said.count("nothing is lost") == 1, said
 
 
-@pytest.mark.parametrize("shell", ["/bin/bash", "/bin/sh"])  # one that gives way, one that may not
-def test_where_dvc_alone_was_killed_the_stage_ends_too(project: Path, shell: str) -> None:
+@pytest.mark.parametrize(
+    "shell", ["/bin/bash", "/bin/sh"]
+)  # one that replaces itself, one that may not
+def test_if_dvc_alone_was_killed_the_stage_ends_too(project: Path, shell: str) -> None:
     path = project / "params.yaml"  # minutes, so that it does not end by itself
     path.write_text(path.read_text().replace(f"\nepochs: {EPOCHS}\n", "\nepochs: 1000\n"))
     process = start(project, "dvc", "repro", "-f", "-s", "activation@relu", SHELL=shell)
@@ -307,14 +313,14 @@ def test_where_dvc_alone_was_killed_the_stage_ends_too(project: Path, shell: str
     finish(process)
 
 
-def test_a_killed_worker_is_said_with_the_key_to_lower(project: Path) -> None:
+def test_a_killed_worker_is_reported_with_the_key_to_lower(project: Path) -> None:
     process = start(project, "python", *TRAIN.split())
     read_until(process, "epoch 1/6")
     workers = psutil.Process(process.pid).children(recursive=True)
-    next(one for one in workers if "spawn_main" in " ".join(one.cmdline())).kill()
+    next(w for w in workers if "spawn_main" in " ".join(w.cmdline())).kill()
     said = finish(process).splitlines()
     assert process.returncode == 1
-    assert said[-1].startswith("A process of this stage was killed; if for want of memory: lower ")
+    assert said[-1].startswith("A process of this stage was killed; if memory ran out, lower ")
     assert "batch_size" in said[-1] and "ALEXNET_LAB_WORKERS" in said[-1]
 
 
@@ -330,7 +336,7 @@ def test_a_temporary_experiment_goes_on(project: Path) -> None:
     no_litter(project)
 
 
-def test_a_second_repro_says_that_one_runs(project: Path) -> None:
+def test_a_second_repro_says_that_one_is_running(project: Path) -> None:
     first = start(project, "dvc", "repro", "-f", "-s", "activation@relu")
     read_until(first, "epoch 1/6")
     second = call(project, "dvc", "repro", "-f", "-s", "activation@relu")
@@ -354,7 +360,7 @@ def test_two_processes_prepare_at_once(project: Path) -> None:
 
 # --- a disk that is full or not writable ---
 
-STAGES = {  # command, outputs, a file-size limit in KiB that stops it, 0: none so small
+STAGES = {  # command, outputs, and a file-size limit in KiB that stops it (0: none does)
     "prepare": (
         "stages/prepare.py cifar10 --sample data/sample/cifar10 --out data/cifar10",
         ("data/cifar10/*",),
@@ -383,14 +389,14 @@ STAGES = {  # command, outputs, a file-size limit in KiB that stops it, 0: none 
 
 
 def forget(project: Path, patterns: tuple[str, ...]) -> None:
-    """As DVC does before it runs a stage."""
+    """Remove outputs, as DVC does before it runs a stage."""
     for pattern in patterns:
         for path in project.glob(pattern):
             path.unlink()
 
 
 @pytest.mark.parametrize("stage", [stage for stage, (_, _, limit) in STAGES.items() if limit])
-def test_a_full_disk_is_said_and_nothing_is_half_written(project: Path, stage: str) -> None:
+def test_a_full_disk_is_reported_and_nothing_is_half_written(project: Path, stage: str) -> None:
     command, outputs, limit = STAGES[stage]
     expected = digests(project, *outputs)
     forget(project, outputs)
@@ -429,7 +435,7 @@ def test_a_small_disk_for_checkpoints(project: Path) -> None:
     assert digests(project, "metrics/runs/activation/*") == expected
 
 
-ELSEWHERE = {  # a word of each command, so that it writes to a folder of its own, and reads as ever
+ELSEWHERE = {  # the part of each command that makes it write elsewhere, if it is replaced
     "prepare": "--out data",
     "train": "--curves metrics/runs/activation",
     "benchmark": "--runs metrics/runs",
@@ -439,8 +445,8 @@ ELSEWHERE = {  # a word of each command, so that it writes to a folder of its ow
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("options", ["ro", "nr_inodes=1"])  # read-only; without room for a file
-def test_a_place_that_takes_no_file_is_said(project: Path, stage: str, options: str) -> None:
+@pytest.mark.parametrize("options", ["ro", "nr_inodes=1"])  # read-only, or without room for a file
+def test_a_place_that_takes_no_file_is_named(project: Path, stage: str, options: str) -> None:
     words = ELSEWHERE[stage]
     option = words.split()[0]
     (project / "full").mkdir(exist_ok=True)

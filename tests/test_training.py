@@ -1,12 +1,15 @@
-"""The loop: it learns real images, repeats itself, and pairs the variants of a seed."""
+"""The loop learns real images, repeats itself, and handles every kind of what a recipe names."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 from torch import nn
 from torch.nn import functional as F
 from torchvision import transforms
@@ -15,14 +18,20 @@ from alexnet_lab.data import datasets
 from alexnet_lab.data.datasets import Dataset
 from alexnet_lab.data.sample import read_sample
 from alexnet_lab.errors import UserError
+from alexnet_lab.learning import precision
+from alexnet_lab.learning.augment import augment
 from alexnet_lab.learning.models import Classifier, build
 from alexnet_lab.learning.precision import choose
 from alexnet_lab.learning.random_streams import stream, stream_seed
+from alexnet_lab.learning.schedules import learning_rate
 from alexnet_lab.learning.training import evaluate, make_optimizer, train, train_epoch
 from alexnet_lab.learning.workers import Job, train_seeds, worker_count
 from alexnet_lab.machine.devices import choose_device, make_deterministic
+from alexnet_lab.params import recipes
+from alexnet_lab.params.fields import Strict
 from alexnet_lab.params.recipes import Arithmetic, Mlp, Recipe
 from alexnet_lab.params.study import Study
+from benchmarks import reference
 
 ROOT = Path(__file__).parent.parent
 VARIANTS = [
@@ -64,11 +73,11 @@ def test_the_same_seed_gives_the_same_curve(
     exercise: str, variant: str, study: Study, mnist: Dataset, cifar10: Dataset
 ) -> None:
     data = mnist if exercise == "activation" else cifar10
-    some = first_images(data)
+    few = first_images(data)
     recipe = short(study, exercise, variant)
-    first = curve(recipe, some)
-    assert first == curve(recipe, some)
-    assert first != curve(recipe, some, seed=1)
+    first = curve(recipe, few)
+    assert first == curve(recipe, few)
+    assert first != curve(recipe, few, seed=1)
     assert [row["epoch"] for row in first] == [1, 2]
 
 
@@ -139,13 +148,13 @@ def test_a_run_that_diverges_goes_on_to_its_end(study: Study, cifar10: Dataset) 
 
 
 def test_normalisation_is_per_channel(study: Study, cifar10: Dataset) -> None:
-    by = study.recipe("schedules", "step").normalize
-    one, other = by.model_copy(update={"mean": (0.0, 0.5, 1.0), "std": (1.0, 0.5, 2.0)}), by
-    for normalize in (one, other):
+    equal = study.recipe("schedules", "step").normalize
+    unequal = equal.model_copy(update={"mean": (0.0, 0.5, 1.0), "std": (1.0, 0.5, 2.0)})
+    for normalize in (equal, unequal):
         tensor = transforms.Normalize(normalize.mean, normalize.std)
         expected = tensor(cifar10.test_images[:8] / 255)
-        found = Classifier(nn.Identity(), normalize, "fp32")(cifar10.test_images[:8])
-        assert torch.allclose(found, expected, atol=1e-6)
+        ours = Classifier(nn.Identity(), normalize, "fp32")(cifar10.test_images[:8])
+        assert torch.allclose(ours, expected, atol=1e-6)
     wrong = short(study, "activation", "relu")
     with pytest.raises(UserError, match=r"train\.normalize needs 3"):
         next(iter(train(wrong, cifar10, 0, "fp32")))
@@ -167,6 +176,66 @@ def test_evaluation_does_not_change_the_network(study: Study, cifar10: Dataset) 
     evaluate(classifier, cifar10.test_images, cifar10.test_labels)
     for name, value in classifier.state_dict().items():
         assert torch.equal(before[name], value), name
+
+
+# --- every kind that a recipe can name is handled ---
+
+CANDIDATES = (3, 0.5, True, (8,), ({"channels": 8, "kernel": 3, "pool": True},))
+
+
+def kinds(union: Any) -> list[type[Strict]]:
+    """The classes of an annotated union of params/recipes.py."""
+    return list(get_args(get_args(union)[0]))
+
+
+def example(kind: type[Strict]) -> Any:
+    """An instance whose fields each have the first candidate that is valid there."""
+    fields = kind.model_fields.items()
+    return kind.model_validate({name: first_valid(field) for name, field in fields})
+
+
+def first_valid(field: FieldInfo) -> Any:
+    words = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    for value in (*words, *CANDIDATES):
+        with suppress(ValidationError):
+            TypeAdapter(Annotated[field.annotation, field]).validate_python(value)
+            return value
+    raise AssertionError(f"add a candidate for {field}")
+
+
+@pytest.mark.parametrize("kind", kinds(recipes.Op))
+def test_every_op_is_applied(kind: type[Strict], cifar10: Dataset) -> None:
+    op, images = example(kind), cifar10.train_images[:50]
+    augmented = augment(images, [op], stream(0, "augment"))
+    assert augmented.shape == images.shape and augmented.dtype == torch.uint8
+    assert not torch.equal(augmented, images)
+    assert callable(reference.transform(op))
+
+
+@pytest.mark.parametrize("kind", kinds(recipes.Optimizer))
+def test_every_optimizer_moves_the_weights(kind: type[Strict]) -> None:
+    for make in (make_optimizer, reference.make_optimizer):
+        network = nn.Linear(4, 2)
+        before = network.weight.clone()
+        optimizer = make(example(kind), network, 0.1)
+        network(torch.ones(1, 4)).sum().backward()
+        optimizer.step()
+        assert not torch.equal(network.weight, before)
+
+
+@pytest.mark.parametrize("kind", kinds(recipes.Model))
+def test_every_model_gives_one_logit_per_class(kind: type[Strict]) -> None:
+    network = build(example(kind), (3, 32, 32), classes=7, seed=0)
+    assert network(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("kind", kinds(recipes.Schedule))
+def test_every_schedule_gives_a_rate(kind: type[Strict]) -> None:
+    rates = [learning_rate(example(kind), 0.1, epoch, 10) for epoch in range(10)]
+    assert all(0 < rate < np.inf for rate in rates)
+
+
+# --- one variant's seeds, in processes of their own ---
 
 
 def prepared(folder: Path, name: str) -> Path:
@@ -204,7 +273,7 @@ def test_a_workers_error_reaches_the_caller(
         list(train_seeds(job_of(short(study, "activation", "relu"), tmp_path, tmp_path), (0, 1)))
 
 
-def test_what_memory_does_not_hold_names_the_key_to_lower(
+def test_a_model_that_memory_cannot_hold_names_the_key_to_lower(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three terabytes of weights are refused by the allocator itself, for real."""
@@ -215,6 +284,7 @@ def test_what_memory_does_not_hold_names_the_key_to_lower(
     job = job_of(recipe.model_copy(update={"model": huge}), data, tmp_path)
     with pytest.raises(UserError, match="does not fit in memory: lower batch_size"):
         list(train_seeds(job, (0, 1)))
+    monkeypatch.setattr(precision, "has_bf16", lambda _: True)
     with pytest.raises(UserError, match="does not fit in memory: lower batch_size"):
         choose("auto", job.recipe, datasets.load(data), print)
 

@@ -1,7 +1,7 @@
 """How long does one training step of AlexNet take on this device, and does it fit?
 
-Each batch size runs in a process of its own: its peak memory is its own, and running
-out of memory ends that process, not the study.
+Each batch size runs in a process of its own: so the peak memory is that of this batch size, and
+running out of memory ends that process, not the study.
 """
 
 import resource
@@ -34,7 +34,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Measurement:
-    """The timed steps of one batch size on one device; no seconds where not measured."""
+    """The timed steps of one batch size on one device; no seconds if it was not measured."""
 
     batch_size: int
     status: str
@@ -43,7 +43,7 @@ class Measurement:
     hardware: str = ""
 
     def steps(self) -> list[dict[str, Any]]:
-        """A row a timed step; one row without seconds where not measured."""
+        """One row per timed step, or one row without seconds if nothing was measured."""
         return [
             {
                 "batch_size": self.batch_size,
@@ -58,7 +58,7 @@ class Measurement:
 
 
 def measure_all(benchmark: Benchmark, device_name: str) -> Iterator[Measurement]:
-    """Every batch size in turn; one that does not fit is reported and the rest goes on."""
+    """Measure every batch size in turn; one that does not fit is reported, and the rest goes on."""
     for batch_size in benchmark.batch_sizes:
         if device_name == "cuda" and not has_gpu():
             yield Measurement(batch_size, NO_DEVICE)
@@ -70,11 +70,11 @@ def _in_own_process(benchmark: Benchmark, device_name: str, batch_size: int) -> 
     with Remote(partial(_once, benchmark, device_name, batch_size)) as remote:
         remote.ask()
         try:
-            found = remote.answer()
+            measurement = remote.answer()
         except DeathError as death:
             return Measurement(batch_size, TOO_LARGE if death.killed else CRASHED)
-    assert found is not None  # noqa: S101  # the first answer, of one
-    return found
+    assert measurement is not None  # noqa: S101  # _once yields one
+    return measurement
 
 
 def _once(benchmark: Benchmark, device_name: str, batch_size: int) -> Iterator[Measurement]:
@@ -96,7 +96,7 @@ def measure(benchmark: Benchmark, device_name: str, batch_size: int) -> Measurem
 
 
 def time_steps(benchmark: Benchmark, device: torch.device, batch_size: int) -> list[float]:
-    """Seconds of each timed training step of AlexNet on random images."""
+    """Measure the seconds of each timed training step of AlexNet on random images."""
     torch.manual_seed(0)
     side = benchmark.image_pixels
     images = torch.randn(batch_size, 3, side, side)  # stays on the CPU; each step copies it
@@ -117,7 +117,7 @@ def time_steps(benchmark: Benchmark, device: torch.device, batch_size: int) -> l
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """CPU: the most this process held; GPU: the most that torch's tensors held."""
+    """The most memory that was held: on the CPU by this process, on a GPU by torch's tensors."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MIB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -125,7 +125,7 @@ def peak_memory_mib(device: torch.device) -> float:
 
 
 def network_facts(benchmark: Benchmark) -> dict[str, float]:
-    """Parameters, and GFLOP per image forward and backward, counted without computing."""
+    """Count the parameters, and GFLOP per image forward and backward, without computing them."""
     side = benchmark.image_pixels
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         network = AlexNet(benchmark.classes)

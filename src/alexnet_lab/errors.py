@@ -1,14 +1,14 @@
-"""How a stage ends early: what is the user's to mend, and what the user asked for."""
+"""How a stage ends early: the user has something to correct, or has stopped it."""
 
 import signal
 
 
 class UserError(Exception):
-    """Says in one sentence which key, file or value is wrong and what to do."""
+    """Says in one sentence which key, file or value is wrong, and what to do."""
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGINT or SIGTERM came."""
+    """SIGINT or SIGTERM arrived."""
 
     def __init__(self, number: int) -> None:
         self.signal = signal.Signals(number)

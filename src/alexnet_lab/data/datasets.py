@@ -1,6 +1,7 @@
-"""The images in memory: four arrays a dataset, as `prepare` wrote them."""
+"""The images in memory: four arrays per data set, as `prepare` wrote them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ from torch import Tensor
 
 from alexnet_lab.errors import UserError
 
-CLASSES = 10  # MNIST and CIFAR-10 alike
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -28,13 +28,18 @@ class Dataset:
         channels, height, width = self.train_images.shape[1:]
         return channels, height, width
 
+    @cached_property
+    def classes(self) -> int:
+        """How many classes the training labels have, which count from 0."""
+        return int(self.train_labels.max()) + 1
+
     @property
     def device(self) -> torch.device:
-        """Where all four are."""
+        """The device that holds all four arrays."""
         return self.train_images.device
 
     def to(self, device: torch.device) -> "Dataset":
-        """The same data on another device; labels widened to int64 for the loss."""
+        """Copy the data to another device; labels become int64, as the loss wants them."""
         return Dataset(
             self.train_images.to(device),
             self.train_labels.to(device, torch.int64),
@@ -49,7 +54,7 @@ def load(folder: Path) -> Dataset:
 
 
 def _array(path: Path) -> np.ndarray:
-    """Memory-mapped, copy on write: processes side by side share the pages."""
+    """Map a file into memory, copy on write, so that processes side by side share its pages."""
     try:
         array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError) as error:

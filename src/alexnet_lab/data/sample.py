@@ -1,7 +1,7 @@
 """The sample in git: the first 200 training and 50 test images of each class.
 
-A split is a contact sheet, 50 images a row in official order, and its labels in a text
-file. `python -m alexnet_lab.data.sample` made them from data/mnist and data/cifar10.
+A split is a contact sheet, 50 images per row in official order, and a text file of its labels.
+`python -m alexnet_lab.data.sample` makes them from the full data in data/.
 """
 
 from pathlib import Path
@@ -9,26 +9,34 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexnet_lab.data.datasets import ARRAYS, CLASSES
+from alexnet_lab.data.datasets import ARRAYS
+from alexnet_lab.data.sources import IMAGE_SETS
+from alexnet_lab.errors import UserError
 
 PER_CLASS = {"train": 200, "test": 50}
-COLUMNS = 50  # images in a row of a sheet
+COLUMNS = 50  # images per row of a sheet
 
 
 def read_sample(folder: Path) -> dict[str, np.ndarray]:
-    """Four uint8 arrays, images (N, C, H, W) and labels (N,), as the full data has them."""
+    """Four uint8 arrays, images (N, C, H, W) and labels (N,), as the full data has them.
+
+    UserError if a file cannot be read.
+    """
     arrays = {}
-    for split, per_class in PER_CLASS.items():
-        labels = [int(line) for line in (folder / f"{split}_labels.txt").read_text().split()]
-        sheet = np.asarray(Image.open(folder / f"{split}.png"))
-        arrays[f"{split}_images"] = _cut(sheet, per_class * CLASSES // COLUMNS)
-        arrays[f"{split}_labels"] = np.array(labels, dtype=np.uint8)
+    for split in PER_CLASS:
+        try:
+            labels = np.array((folder / f"{split}_labels.txt").read_text().split(), np.uint8)
+            sheet = np.asarray(Image.open(folder / f"{split}.png"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"The sample in {folder} cannot be read: {error}.") from error
+        arrays[f"{split}_images"] = _cut(sheet, len(labels) // COLUMNS)
+        arrays[f"{split}_labels"] = labels
     return arrays
 
 
 def choose(labels: np.ndarray, per_class: int) -> np.ndarray:
-    """The indices of the first ``per_class`` of each class, in the data's own order."""
-    firsts = [np.flatnonzero(labels == label)[:per_class] for label in range(CLASSES)]
+    """The indices of the first ``per_class`` images of each class, in the data's own order."""
+    firsts = [np.flatnonzero(labels == label)[:per_class] for label in np.unique(labels)]
     return np.sort(np.concatenate(firsts))
 
 
@@ -44,7 +52,7 @@ def write_sample(arrays: dict[str, np.ndarray], folder: Path) -> None:
 
 
 def _lay(images: np.ndarray) -> np.ndarray:
-    """(N, C, H, W) to a sheet (N / 50 · H, 50 · W[, 3])."""
+    """Lay images (N, C, H, W) out on a sheet (N / 50 · H, 50 · W[, 3])."""
     count, channels, height, width = images.shape
     grid = images.reshape(count // COLUMNS, COLUMNS, channels, height, width)
     sheet = grid.transpose(0, 3, 1, 4, 2)  # -> (rows, H, columns, W, C)
@@ -52,7 +60,7 @@ def _lay(images: np.ndarray) -> np.ndarray:
 
 
 def _cut(sheet: np.ndarray, rows: int) -> np.ndarray:
-    """The inverse of ``_lay``."""
+    """Cut a sheet into images: the inverse of ``_lay``."""
     sheet = sheet.reshape(*sheet.shape[:2], -1)
     height, width = sheet.shape[0] // rows, sheet.shape[1] // COLUMNS
     grid = sheet.reshape(rows, height, COLUMNS, width, -1)
@@ -60,6 +68,6 @@ def _cut(sheet: np.ndarray, rows: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    for dataset in ("mnist", "cifar10"):
-        full = {name: np.load(Path("data", dataset, f"{name}.npy")) for name in ARRAYS}
-        write_sample(full, Path("data/sample", dataset))
+    for name in IMAGE_SETS:
+        full = {key: np.load(Path("data", name, f"{key}.npy")) for key in ARRAYS}
+        write_sample(full, Path("data/sample", name))

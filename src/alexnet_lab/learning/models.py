@@ -1,6 +1,6 @@
 """The networks: AlexNet itself, and the small ones that the exercises train.
 
-AlexNet is Krizhevsky's "One weird trick" (arXiv:1404.5997) single-column network, as
+AlexNet is the single-column network of Krizhevsky's "One weird trick" (arXiv:1404.5997), as
 in torchvision: 61.1 M parameters. Convolutions are made in the same order in every
 variant, so the same seed gives the same initial weights.
 """
@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from alexnet_lab.errors import UserError
 from alexnet_lab.learning.random_streams import stream_seed
-from alexnet_lab.params.recipes import Arithmetic, Cnn, Mlp, Model, Normalize
+from alexnet_lab.params import recipes
+from alexnet_lab.params.recipes import Arithmetic, Model, Normalize
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 
 
 class AlexNet(nn.Module):
-    """For images of 224×224; others are pooled to 6×6 before the classifier."""
+    """The network for images of 224×224; other sizes are pooled to 6×6 before the classifier."""
 
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()
@@ -50,7 +51,7 @@ class AlexNet(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) float to logits (B, classes)."""
+        """Map images (B, 3, H, W) float to logits (B, classes)."""
         x = self.avgpool(self.features(images))
         logits: Tensor = self.classifier(x.flatten(1))  # (B, 256, 6, 6) -> (B, 9216)
         return logits
@@ -59,8 +60,8 @@ class AlexNet(nn.Module):
 class Classifier(nn.Module):
     """A network with its input and its arithmetic: uint8 images in, float32 logits out.
 
-    Images are laid out channels last: with it, oneDNN's convolutions are up to twice as
-    fast. Under bf16 convolutions and matrix products are bf16, weights and loss fp32.
+    Images are laid out channels last, which makes oneDNN's convolutions up to twice as fast.
+    Under bf16, convolutions and matrix products are bf16, weights and loss fp32.
     """
 
     mean: Tensor
@@ -74,35 +75,35 @@ class Classifier(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) uint8 to logits (B, classes) float32."""
+        """Map images (B, C, H, W) uint8 to logits (B, classes) float32."""
         scaled = self.normalized(images).contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             logits: Tensor = self.network(scaled)
         return logits.to(self.mean.dtype)
 
     def normalized(self, images: Tensor) -> Tensor:
-        """(x / 255 - mean) / std, per channel."""
+        """Scale images (B, C, H, W) uint8 to (x / 255 - mean) / std, per channel."""
         return images.to(self.mean.dtype).div_(255).sub_(self.mean).div_(self.std)
 
     @property
     def first_weight(self) -> nn.Parameter:
-        """The weights that see the image: the first parameter of the network."""
+        """The weights of the first layer, which see the image."""
         return next(self.network.parameters())
 
 
 def build(model: Model, image_shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
-    """The network for images (C, H, W), its weights drawn from the seed alone."""
+    """Build the network for images (C, H, W), its weights drawn from the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "weights"))
         match model:
-            case Mlp():
+            case recipes.Mlp():
                 return mlp(model, image_shape, classes)
-            case Cnn():
+            case recipes.Cnn():
                 return cnn(model, image_shape, classes)
 
 
-def mlp(model: Mlp, image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """Linear and activation per hidden layer, then linear to the classes."""
+def mlp(model: recipes.Mlp, image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """Build a linear layer and an activation per hidden layer, then one to the classes."""
     channels, height, width = image_shape
     widths = [channels * height * width, *model.hidden]
     layers: list[nn.Module] = [nn.Flatten()]  # (B, C, H, W) -> (B, C·H·W)
@@ -111,11 +112,11 @@ def mlp(model: Mlp, image_shape: tuple[int, int, int], classes: int) -> nn.Seque
     return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
 
 
-def cnn(model: Cnn, image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """Convolutions, a hidden layer with dropout, the classes; batch norm before each ReLU.
+def cnn(model: recipes.Cnn, image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """Build the convolutions, a hidden layer with dropout, and a linear layer to the classes.
 
-    Max pooling and ReLU commute, so the pooling comes first: ReLU then sees a quarter of
-    the pixels.
+    Batch norm, if any, stands before each ReLU. Max pooling and ReLU commute, so the pooling
+    comes first: ReLU then sees a quarter of the pixels. UserError if nothing is left to pool.
     """
     channels, height, width = image_shape
     features: list[nn.Module] = []
@@ -130,7 +131,9 @@ def cnn(model: Cnn, image_shape: tuple[int, int, int], classes: int) -> nn.Seque
             height, width = (height - 3) // 2 + 1, (width - 3) // 2 + 1  # 32 -> 15 -> 7
         features.append(nn.ReLU(inplace=True))
         if min(height, width) < 1:
-            raise UserError("params.yaml: model.convolutions has more poolings than pixels.")
+            raise UserError(
+                "params.yaml: model.convolutions has more poolings than pixels; pool fewer times."
+            )
     classifier = [
         nn.Flatten(),
         nn.Linear(channels * height * width, model.hidden),

@@ -1,110 +1,80 @@
-"""fp32 or bf16? The faster one here, where it is right; found out, not assumed.
+"""fp32 or bf16? `auto` is bf16 if the device computes in it, and computes it right.
 
-bf16 halves the bytes and, on a CPU with AVX512-BF16 or AMX and on a GPU, doubles the rate
-of a matrix product. Elsewhere it is emulated and slow, and some releases of oneDNN have
-had shapes for which it was wrong (pytorch#163347, #169688). So `auto` runs the variant's own
-network, on its own images, both ways.
+bf16 halves the bytes and doubles the rate of a matrix product, on a CPU that has instructions for
+it (AVX512-BF16, AMX, ARM's BF16) and on a GPU of compute capability 8.0 or more. Elsewhere it is
+emulated, and slow. Some releases of oneDNN had shapes for which it was wrong (pytorch#163347,
+#169688), so `auto` also compares the gradients of the variant's own network, on its own images.
 """
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet_lab.data.datasets import CLASSES, Dataset
+from alexnet_lab.data.datasets import Dataset
 from alexnet_lab.learning.models import Classifier, build
 from alexnet_lab.learning.training import check_fit
-from alexnet_lab.machine.devices import synchronize, within_memory
+from alexnet_lab.machine.devices import has_bf16, within_memory
 from alexnet_lab.params.recipes import Arithmetic, Cnn, Recipe
 
-PRECISIONS: tuple[Arithmetic, ...] = ("fp32", "bf16")
-WORTH_IT = 1.15  # bf16 has to be this many times as fast as fp32; noise alone should not decide
 TOLERANCE = 0.2  # relative error of the gradient: bf16 rounds to 8 bits, a wrong kernel is off by 1
-REPEATS, SECONDS = 5, 0.5  # at least so many of each, for at least so long; the fastest counts
-
-
-@dataclass(frozen=True)
-class Trial:
-    """bf16 against fp32 on one batch, forwards and backwards."""
-
-    speed_up: float  # fp32 seconds / bf16 seconds
-    error: float  # |gradient difference| / |fp32 gradient|
-
-    @property
-    def choice(self) -> Arithmetic:
-        """bf16 where it is both worth it and right."""
-        return "bf16" if self.speed_up >= WORTH_IT and self.error <= TOLERANCE else "fp32"
-
-    def __str__(self) -> str:
-        return (
-            f"precision: {self.choice}, since bf16 is {self.speed_up:.2f} times as fast here and "
-            f"its gradient {100 * self.error:.1f} % off (bf16 needs {WORTH_IT} times and "
-            f"{100 * TOLERANCE:.0f} %)"
-        )
+NO_BF16 = {
+    "cpu": "this CPU has no bf16 instructions (avx512_bf16 or amx_bf16; on ARM, bf16)",
+    "cuda": "this GPU has no bf16 arithmetic (its compute capability is less than 8.0)",
+}
 
 
 def choose(
-    asked: Literal["auto"] | Arithmetic,
+    setting: Literal["auto"] | Arithmetic,
     recipe: Recipe,
     data: Dataset,
     say: Callable[[str], None],
 ) -> Arithmetic:
-    """What was asked for; for `auto` the better one here, saying why where that is not bf16.
+    """The precision that params.yaml names, or that `auto` means on the device of ``data``.
 
-    UserError if the recipe does not fit the images.
+    If `auto` is not bf16, the reason is said. UserError if the recipe does not fit the images.
     """
-    if asked != "auto":
-        return asked
+    if setting != "auto":
+        return setting
     check_fit(recipe, data)
+    reason = reason_against_bf16(recipe, data)
+    if reason:
+        say(f"precision: fp32, because {reason}")
+    return "fp32" if reason else "bf16"
+
+
+def reason_against_bf16(recipe: Recipe, data: Dataset) -> str:
+    """Why not bf16? Empty if nothing is against it. UserError if it does not fit in memory."""
+    if not has_bf16(data.device):
+        return NO_BF16[data.device.type]
     with within_memory():
-        found = trial(recipe, data)
-    if found.choice != "bf16":
-        say(str(found))
-    return found.choice
+        error = gradient_error(recipe, data)
+    if error <= TOLERANCE:
+        return ""
+    return f"bf16's gradient is {100 * error:.0f} % off here, more than {100 * TOLERANCE:.0f} %"
 
 
-def trial(recipe: Recipe, data: Dataset) -> Trial:
-    """Run one batch both ways in turn, in one thread, on the device that ``data`` is on."""
-    classifiers = {precision: _classifier(recipe, data, precision) for precision in PRECISIONS}
+def gradient_error(recipe: Recipe, data: Dataset) -> float:
+    """How far off is one batch's gradient in bf16? |difference| / |gradient in fp32|."""
     images, labels = data.train_images[: recipe.batch_size], data.train_labels[: recipe.batch_size]
-    seconds: dict[Arithmetic, list[float]] = {precision: [] for precision in PRECISIONS}
-    gradients = {}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the clock counts one
-    end = time.perf_counter() + SECONDS
-    while len(seconds["fp32"]) < REPEATS or time.perf_counter() < end:
-        for precision, classifier in classifiers.items():
-            start = clock(data.device)
-            gradients[precision] = gradient(classifier, images, labels)
-            seconds[precision].append(clock(data.device) - start)
-    torch.set_num_threads(threads)
-    error = torch.dist(gradients["bf16"], gradients["fp32"]) / gradients["fp32"].norm()
-    return Trial(min(seconds["fp32"]) / min(seconds["bf16"]), float(error))
+    exact = _gradient(_classifier(recipe, data, "fp32"), images, labels)
+    rounded = _gradient(_classifier(recipe, data, "bf16"), images, labels)
+    return float(torch.dist(rounded, exact) / exact.norm())
 
 
 def _classifier(recipe: Recipe, data: Dataset, precision: Arithmetic) -> Classifier:
-    """The same weights for each precision, and no dropout: it would differ between runs."""
+    """Build the same weights for each precision, without dropout, which would differ."""
     model = recipe.model
     if isinstance(model, Cnn):
         model = model.model_copy(update={"dropout": 0.0})
-    network = build(model, data.image_shape, CLASSES, seed=0)
+    network = build(model, data.image_shape, data.classes, seed=0)
     return Classifier(network, recipe.normalize, precision).to(data.device)
 
 
-def clock(device: torch.device) -> float:
-    """Seconds; on a CPU those that this thread computed, whatever else the machine is doing."""
-    if device.type == "cpu":
-        return time.thread_time()
-    synchronize(device)
-    return time.perf_counter()
-
-
-def gradient(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
-    """Of the loss by every weight, laid end to end."""
+def _gradient(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+    """The gradient with respect to all weights, as one vector."""
     loss = F.cross_entropy(classifier(images), labels)
-    found = torch.autograd.grad(loss, list(classifier.parameters()))
-    return torch.cat([one.flatten() for one in found])
+    gradients = torch.autograd.grad(loss, list(classifier.parameters()))
+    return torch.cat([gradient.flatten() for gradient in gradients])

@@ -1,4 +1,4 @@
-"""Which random numbers? Streams derived from (seed, purpose, epoch), on the CPU.
+"""Which random numbers? Those of streams derived from (seed, purpose, epoch), on the CPU.
 
 Every variant draws the same stream for the same purpose, whatever other streams it
 uses: that is what pairs two variants of one seed.
@@ -16,6 +16,6 @@ def stream(seed: int, purpose: str, epoch: int = 0) -> torch.Generator:
 
 
 def stream_seed(seed: int, purpose: str, epoch: int = 0) -> int:
-    """A 63-bit seed; NumPy's SeedSequence mixes, so neighbours are unrelated."""
-    words = np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), epoch])
-    return int(words.generate_state(1, np.uint64)[0] >> np.uint64(1))
+    """A 63-bit seed for one purpose. NumPy's SeedSequence mixes, so neighbours are unrelated."""
+    sequence = np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), epoch])
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))

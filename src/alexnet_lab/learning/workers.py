@@ -1,4 +1,4 @@
-"""The seeds of one variant, side by side: a process a seed, the same bits as one by one."""
+"""The seeds of one variant, side by side: one process per seed, the same bits as one by one."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alexnet_lab.data.datasets import load
 from alexnet_lab.errors import UserError
-from alexnet_lab.learning.precision import PRECISIONS, choose
+from alexnet_lab.learning.precision import choose
 from alexnet_lab.learning.training import Epoch, train
 from alexnet_lab.machine.checkpoint import Checkpoints, folder_of
 from alexnet_lab.machine.devices import (
@@ -32,43 +32,39 @@ class Job:
 
     name: str
     recipe: Recipe
-    data: Path  # a prepared folder
+    data: Path  # the folder of a prepared data set
     threads: int  # CPU threads of one run
     precision: Arithmetic
     hardware: str
-    checkpoints: Path  # a folder, named by a hash of all of the above
+    checkpoints: Path  # a folder, named by a hash of all of the above and of the code
 
     def title(self, seed: int) -> str:
-        """Such as "activation relu seed 0"."""
+        """The name of one run, such as "activation relu seed 0"."""
         return f"{self.name} seed {seed}"
 
     def checkpoints_of(self, seed: int) -> Checkpoints:
-        """One seed's, in a folder beneath."""
+        """The checkpoints of one seed, in a folder beneath."""
         return Checkpoints(self.checkpoints / f"seed{seed}")
 
 
 def plan(study: Study, exercise: str, variant: str, data: Path, say: Say) -> Job:
-    """The variant's job on this machine. UserError if the recipe does not fit the data."""
+    """The variant's job on this machine; ``data`` is the folder of its prepared data set.
+
+    UserError if the recipe does not fit the data or the memory.
+    """
     name, recipe = f"{exercise} {variant}", study.recipe(exercise, variant)
     make_deterministic(study.threads)
     device, images = choose_device(), load(data)
-
-    def job(precision: Arithmetic) -> Job:
-        settings = (recipe, data, study.threads, precision, hardware_name(device))
-        return Job(name, *settings, folder_of(name, data, study.precision, *settings))
-
-    if study.precision == "auto":  # an interrupted run goes on as it began: a trial may fall anew
-        for begun in map(job, PRECISIONS):
-            if begun.checkpoints.exists():
-                return begun
     with within_memory():
-        return job(choose(study.precision, recipe, images.to(device), say))
+        precision = choose(study.precision, recipe, images.to(device), say)
+    settings = (recipe, data, study.threads, precision, hardware_name(device))
+    return Job(name, *settings, folder_of(name, data, *settings))
 
 
 def train_seeds(job: Job, seeds: Sequence[int]) -> Iterator[Epoch]:
-    """Every epoch of every seed, those of checkpoints at once; seeds may interleave.
+    """Yield every epoch of every seed, those of checkpoints at once; seeds may interleave.
 
-    UserError if the recipe does not fit the data or the memory, or a disk is full.
+    UserError if the recipe does not fit the data or the memory, or if a disk is full.
     """
     workers = worker_count(len(seeds), job.threads)
     if workers == 1:
@@ -78,12 +74,12 @@ def train_seeds(job: Job, seeds: Sequence[int]) -> Iterator[Epoch]:
     try:
         yield from side_by_side([partial(_run, job, seed) for seed in seeds], workers)
     except DeathError as death:
-        reason = f"if for want of memory: {SMALLER}" if death.killed else "its words stand above."
-        raise UserError(f"{death}; {reason}") from death
+        advice = f"if memory ran out, {SMALLER}" if death.killed else "its own message is above."
+        raise UserError(f"{death}; {advice}") from death
 
 
 def done_before(job: Job, seeds: Sequence[int], say: Say) -> dict[int, int]:
-    """How many epochs of each seed the checkpoints hold, saying where it goes on."""
+    """How many epochs of each seed the checkpoints hold; where a seed goes on is said."""
     done = {}
     for seed in seeds:
         with within_memory():
@@ -95,12 +91,14 @@ def done_before(job: Job, seeds: Sequence[int], say: Say) -> dict[int, int]:
 
 
 def worker_count(seeds: int, threads: int) -> int:
-    """One on a GPU, else as many as the cores bear; ALEXNET_LAB_WORKERS overrides."""
-    asked = os.environ.get("ALEXNET_LAB_WORKERS")
-    if asked is not None:
-        if not asked.isdecimal() or int(asked) < 1:
-            raise UserError(f"ALEXNET_LAB_WORKERS is '{asked}'; it should be a number from 1.")
-        return min(seeds, int(asked))
+    """One process on a GPU, else as many as there are cores for; ALEXNET_LAB_WORKERS overrides."""
+    setting = os.environ.get("ALEXNET_LAB_WORKERS")
+    if setting is not None:
+        if not setting.isdecimal() or int(setting) < 1:
+            raise UserError(
+                f"ALEXNET_LAB_WORKERS is '{setting}'; it should be a whole number from 1."
+            )
+        return min(seeds, int(setting))
     if choose_device().type == "cuda":
         return 1
     return max(1, min(seeds, core_count() // threads))

@@ -1,7 +1,7 @@
-"""Where an interrupted run goes on: its state after each epoch, outside DVC's outputs.
+"""What an interrupted run needs to go on: its state after each epoch, outside DVC's outputs.
 
-A variant's folder is named by a hash of all that its numbers come from, so a stale state is
-never found. Random streams are derived from the epoch, so there is none to be kept.
+A variant's folder is named by a hash of everything that its numbers come from, so a stale state is
+never used. Random streams are derived from the epoch and need not be kept.
 """
 
 import hashlib
@@ -23,19 +23,20 @@ from filelock import FileLock, Timeout
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine import cleanup
 from alexnet_lab.machine.cleanup import lock_of
-from alexnet_lab.machine.files import discard, replace
+from alexnet_lab.machine.files import FIX, discard, replace
 
 KEPT = 2  # the newest, and the one before in case the newest is damaged
-DIGEST = hashlib.sha256().digest_size  # bytes before the content of a file
+DIGEST_BYTES = hashlib.sha256().digest_size  # a file starts with the digest of its content
+PACKAGE = Path(__file__).parent.parent  # all of its code is part of a folder's name
 
 
 class DamageError(Exception):
-    """A checkpoint is not what was written, or no state of ours."""
+    """A file is not the checkpoint that was written."""
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Those of one run (one seed); ``folder`` need not exist."""
+    """The checkpoints of one run (one seed); ``folder`` need not exist."""
 
     folder: Path
 
@@ -49,34 +50,33 @@ class Checkpoints:
         self.keep(KEPT)
 
     def load(self, say: Callable[[str], None] = lambda _: None) -> dict[str, Any] | None:
-        """The newest whole state, on the CPU; says which are damaged, and removes them.
+        """The newest whole state, on the CPU, or None; damaged ones are reported and removed.
 
-        UserError where one cannot be read: it may be whole.
+        UserError if a file cannot be read: it may be whole.
         """
-        found = self._newest_first()
-        for path in found:
+        paths = self._newest_first()
+        for path in paths:
             try:
                 return _read(path)
             except DamageError:
                 discard(path)
-                last = path == found[-1]
-                then = "the run starts over" if last else "the one before is used"
+                then = "the run starts over" if path == paths[-1] else "the one before is used"
                 say(f"Checkpoint {path} is damaged: {then}.")
         return None
 
     def keep(self, newest: int) -> None:
-        """Remove all but so many."""
+        """Remove all but the newest few."""
         for path in self._newest_first()[newest:]:
             discard(path)
 
     def _newest_first(self) -> list[Path]:
         try:
-            found = sorted(self.folder.iterdir(), reverse=True)
+            paths = sorted(self.folder.iterdir(), reverse=True)
         except FileNotFoundError:
             return []
-        except OSError as error:  # glob would find nothing
-            raise UserError(f"{self.folder} cannot be read: {error.strerror}.") from error
-        return [path for path in found if path.match("epoch-*.pt")]
+        except OSError as error:  # glob would return nothing
+            raise UserError(f"{self.folder} cannot be read: {error.strerror}. {FIX}") from error
+        return [path for path in paths if path.match("epoch-*.pt")]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -84,11 +84,11 @@ def _read(path: Path) -> dict[str, Any]:
         signed = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"{path} cannot be read: {error.strerror}. Mend that, or remove the file to train "
-            "from the checkpoint before it."
+            f"{path} cannot be read: {error.strerror}. Fix that and run the same command again, or "
+            "remove the file to train from the checkpoint before it."
         ) from error
-    content = signed[DIGEST:]
-    if hashlib.sha256(content).digest() != signed[:DIGEST]:
+    content = signed[DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != signed[:DIGEST_BYTES]:
         raise DamageError
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(content), "cpu", weights_only=True)
@@ -98,10 +98,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Have a variant's folder to oneself; whoever else trains the same waits.
+def exclusive(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold a variant's folder. If another process is training the same variant, wait for it.
 
-    UserError where the lock cannot be written.
+    UserError if the lock cannot be written.
     """
     lock = FileLock(lock_of(folder))
     try:
@@ -109,21 +109,22 @@ def alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            say(f"Waiting for the process that trains the same ({folder})")
+            say(f"Another process is training the same variant ({folder}): waiting for it.")
             lock.acquire()
     except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}. {FIX}") from error
     try:
         yield
     finally:
-        discard(Path(lock.lock_file))  # still held: who waits for it sees that it is gone
+        discard(Path(lock.lock_file))  # still held, so a waiting process sees that it is gone
         lock.release()
 
 
-def close(folder: Path, output: Path) -> None:
-    """All of a variant's epochs are in ``output``: its weights go, its rows once DVC has noted it.
+def finish(folder: Path, output: Path) -> None:
+    """Give up a variant's checkpoints, since ``output`` has all of its epochs.
 
-    Were the rows removed at once, a kill in between would cost the whole training.
+    The weights go at once. Under DVC the rows stay until dvc.lock records the output: if they went
+    earlier, a kill in between would cost the whole training.
     """
     if "DVC_STAGE" not in os.environ:
         discard(folder)
@@ -132,25 +133,25 @@ def close(folder: Path, output: Path) -> None:
         Checkpoints(run).keep(newest=1)
     digest = hashlib.md5(output.read_bytes(), usedforsecurity=False).hexdigest()
     watch = [sys.executable, "-m", cleanup.__name__, str(folder), digest]
-    subprocess.Popen(  # noqa: S603  # our own words
+    subprocess.Popen(  # noqa: S603  # every argument is ours
         watch, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
     )
 
 
 def folder_of(name: str, data: Path, *settings: object) -> Path:
-    """Where a variant is kept that has this name, this data, these settings and this code."""
+    """The folder for a variant of this name, with this data, these settings and this code."""
     digest = hashlib.sha256(f"{settings} {torch.__version__}".encode())
-    for path in (*sorted(Path(__file__).parent.glob("*.py")), *sorted(data.iterdir())):
+    for path in (*sorted(PACKAGE.rglob("*.py")), *sorted(data.iterdir())):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return _home() / f"{name.replace(' ', '-')}-{digest.hexdigest()[:16]}"
 
 
 def _home() -> Path:
-    """ALEXNET_LAB_CHECKPOINTS or the project's .checkpoints, an experiment's in the project's."""
-    asked = os.environ.get("ALEXNET_LAB_CHECKPOINTS")
-    if asked:
-        return Path(asked)
+    """ALEXNET_LAB_CHECKPOINTS or .checkpoints; an experiment uses the project's own."""
+    setting = os.environ.get("ALEXNET_LAB_CHECKPOINTS")
+    if setting:
+        return Path(setting)
     here = Path.cwd()
     for project in here.parents:  # `dvc exp run --temp` works in .dvc/tmp/exps/<name>
         if here.is_relative_to(project / ".dvc" / "tmp" / "exps"):

@@ -1,7 +1,7 @@
-"""Has DVC noted a stage's outputs? Then the rows that were kept for that moment go.
+"""Has DVC recorded a stage's outputs? Then its checkpoints are no longer needed.
 
-A program of its own, which a training stage leaves behind when it ends, since DVC writes
-dvc.lock only then; it lives for that second, and a minute at most.
+This is a program of its own, which a training stage leaves behind when it ends, since DVC writes
+dvc.lock only then. It runs until that moment, or for a minute at most.
 """
 
 import shutil
@@ -11,16 +11,16 @@ from pathlib import Path
 
 from filelock import FileLock
 
-PATIENCE = 60  # seconds; where DVC was killed it notes nothing, and a rerun needs the rows
+PATIENCE = 60  # seconds; if DVC was killed it records nothing, and a rerun needs the checkpoints
 DVC_LOCK = Path("dvc.lock")
 
 
 def lock_of(folder: Path) -> Path:
-    """Who holds it may read and write a variant's checkpoints."""
+    """The lock of a variant's folder: its holder may read and write the checkpoints."""
     return folder.with_name(f"{folder.name}.lock")
 
 
-def remove_when_noted(folder: Path, digest: str, patience: float = PATIENCE) -> None:
+def remove_when_recorded(folder: Path, digest: str, patience: float = PATIENCE) -> None:
     """Remove a complete variant's folder as soon as dvc.lock has an output of that MD5."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
@@ -33,4 +33,4 @@ def remove_when_noted(folder: Path, digest: str, patience: float = PATIENCE) -> 
 
 
 if __name__ == "__main__":
-    remove_when_noted(Path(sys.argv[1]), sys.argv[2])
+    remove_when_recorded(Path(sys.argv[1]), sys.argv[2])

@@ -1,4 +1,4 @@
-"""Files that are complete or absent: written beside their place, flushed, then renamed."""
+"""Files that are complete or absent: each is written beside its place, flushed, then renamed."""
 
 import errno
 import json
@@ -14,15 +14,17 @@ import pandas as pd
 
 from alexnet_lab.errors import UserError
 
+FIX = "Free some disk space or fix the permissions, then run the same command again."
+
 
 def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """One line a row, six significant digits, empty where undefined."""
+    """Write one line per row, with six significant digits, and nothing for an undefined value."""
     frame = pd.DataFrame(list(rows))
     replace(path, lambda new: frame.to_csv(new, index=False, float_format="%.6g"))
 
 
 def write_json(content: Any, path: Path) -> None:
-    """Valid JSON always: a number that is not finite becomes null."""
+    """Write valid JSON: a number that is not finite becomes null."""
     text = json.dumps(_finite(content), indent=2, allow_nan=False)
     replace(path, lambda new: new.write_text(text + "\n"))
 
@@ -30,29 +32,26 @@ def write_json(content: Any, path: Path) -> None:
 def replace(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write`` make a file or a folder beside ``path``, then put it in its place.
 
-    UserError where the disk is full or the place is not writable; ``path`` is as it was.
+    UserError if the disk is full or the place is not writable; ``path`` is then as it was.
     """
     new = path.with_name(f".{path.stem}.{os.getpid()}.new{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
-        discard(new)  # of a dead process that had this one's number
+        discard(new)  # left by a dead process that had this one's number
         write(new)
         for file in (*new.iterdir(), new) if new.is_dir() else (new,):
             _flush(file)
         _move(new, path)
         _flush(path.parent)
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be written: {error.strerror or error}. Make room or mend the "
-            "permissions, and run the same command again."
-        ) from error
+        raise UserError(f"{path} cannot be written: {error.strerror or error}. {FIX}") from error
     finally:
         discard(new)
 
 
 def _move(new: Path, path: Path) -> None:
-    """Rename; a folder that is in the way is moved aside until the new one has its place."""
+    """Rename. A folder that is in the way is moved aside until the new one has its place."""
     old = path.with_name(f".{path.stem}.{os.getpid()}.old.new{path.suffix}")
     while True:
         try:
@@ -65,18 +64,18 @@ def _move(new: Path, path: Path) -> None:
                 with suppress(OSError):
                     old.rename(path)
                 raise
-        discard(old)  # there is a later one: another process was quicker
+        discard(old)  # it is out of date: another process was quicker
         with suppress(FileNotFoundError):
             path.rename(old)
     discard(old)
 
 
 def _sweep(path: Path) -> None:
-    """Remove what processes that were killed left of ``path``."""
-    for left in path.parent.glob(f".{path.stem}.*.new{path.suffix}"):
-        pid = left.name.removeprefix(f".{path.stem}.").split(".")[0]
+    """Remove the unfinished versions of ``path`` that killed processes left."""
+    for leftover in path.parent.glob(f".{path.stem}.*.new{path.suffix}"):
+        pid = leftover.name.removeprefix(f".{path.stem}.").split(".")[0]
         if pid.isdecimal() and not _is_alive(int(pid)):
-            discard(left)
+            discard(leftover)
 
 
 def _is_alive(pid: int) -> bool:
@@ -90,7 +89,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def discard(path: Path) -> None:
-    """Remove a file or a folder where that can be done; nothing depends on it."""
+    """Remove a file or a folder if that can be done; nothing depends on it."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -103,7 +102,7 @@ def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    except OSError as error:  # some file systems do so only for files
+    except OSError as error:  # some file systems flush only files
         if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
             raise
     finally:
@@ -121,9 +120,9 @@ def _finite(content: Any) -> Any:
 
 
 def read_runs(folder: Path, variants: Iterable[str]) -> pd.DataFrame:
-    """The variants' CSV files as one frame with a column ``variant``; others are left alone.
+    """Read the variants' CSV files as one frame with a column ``variant``; ignore other files.
 
-    UserError if one is missing.
+    UserError if one is missing or is no CSV file.
     """
     return pd.concat(
         [_read_csv(folder / f"{name}.csv").assign(variant=name) for name in variants],
@@ -139,7 +138,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def read_json(path: Path) -> Any:
-    """Parsed JSON; UserError if it is missing or broken."""
+    """Read a JSON file. UserError if it is missing or broken."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""Iterators in processes of their own: what one computes, holds and dies of is its own.
+"""Iterators in processes of their own, so that the memory and the death of one are no other's.
 
-A process works only when asked for its next item. None outlives its parent: it is killed
-when it is no longer needed, and ends itself where its parent was.
+A process works only when it is asked for its next item. None outlives its parent: it is killed
+when it is no longer needed, and it ends itself if its parent was killed.
 """
 
 import multiprocessing
@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 
 
 class DeathError(Exception):
-    """A process ended without a word; ``killed`` as Linux does where memory runs out."""
+    """A process ended without an answer; ``killed``, as Linux does when memory runs out."""
 
     def __init__(self, exit_code: int) -> None:
         self.killed = exit_code == -signal.SIGKILL
@@ -29,20 +29,23 @@ class DeathError(Exception):
 
 
 class Remote(Generic[Item]):
-    """The iterator that ``iterate`` makes, in a new process; both are pickled, None is no item."""
+    """The iterator that ``iterate`` makes, in a new process.
+
+    ``iterate`` and the items are pickled; an item is never None.
+    """
 
     def __init__(self, iterate: Callable[[], Iterator[Item]]) -> None:
-        self.pipe, theirs = multiprocessing.Pipe()
+        self.pipe, far_end = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
-        self._process = context.Process(target=_serve, args=(iterate, theirs), daemon=True)
-        resource_tracker.ensure_running()  # when it starts it lets the signal through again
+        self._process = context.Process(target=_serve, args=(iterate, far_end), daemon=True)
+        resource_tracker.ensure_running()  # first, since its start unblocks the signal again
         # Ctrl-C reaches every process of a terminal; this one leaves it to its parent.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            theirs.close()  # with our copy open, its death would not end our wait
+            far_end.close()  # if our copy stayed open, its death would not end our wait
 
     def __enter__(self) -> Self:
         return self
@@ -54,31 +57,31 @@ class Remote(Generic[Item]):
 
     def ask(self) -> None:
         """Let it work on its next item."""
-        with suppress(OSError):  # where it has died, the answer says so
+        with suppress(OSError):  # if it has died, the answer says so
             self.pipe.send(None)
 
     def answer(self) -> Item | None:
         """Wait for the item that was asked for; None after the last one.
 
-        UserError as it is raised there; DeathError where the process ended: other errors are
-        printed there.
+        A UserError of the process is raised here. DeathError if the process has ended; it prints
+        any other error itself.
         """
         try:
-            found: Item | UserError | None = self.pipe.recv()
+            answer: Item | UserError | None = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self._process.join()
             code = self._process.exitcode or 0
-            if code == -signal.SIGTERM:  # the whole group got it, and so do we
+            if code == -signal.SIGTERM:  # sent to the whole group, so to this process too
                 raise Stopped(signal.SIGTERM) from None
             raise DeathError(code) from None
-        if isinstance(found, UserError):
-            raise found
-        return found
+        if isinstance(answer, UserError):
+            raise answer
+        return answer
 
 
 def _serve(iterate: Callable[[], Iterator[Any]], pipe: connection.Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with suppress(OSError):  # where memory runs out, Linux should end this process first
+    with suppress(OSError):  # if memory runs out, Linux should end this process first
         Path("/proc/self/oom_score_adj").write_text("1000")
     items = iterate()
     answer: Any = ...
@@ -103,7 +106,10 @@ def _end_with_parent() -> None:
 
 
 def side_by_side(iterators: Sequence[Callable[[], Iterator[Item]]], at_once: int) -> Iterator[Item]:
-    """The items of all, as they come, of ``at_once`` processes at a time; see Remote.answer."""
+    """Yield the items of all iterators as they come, running ``at_once`` processes at a time.
+
+    It raises what Remote.answer raises.
+    """
     waiting = list(iterators)
     running: dict[Any, Remote[Item]] = {}
     with ExitStack() as stack:
