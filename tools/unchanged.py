@@ -196,18 +196,21 @@ def same_bytes(before: Path, now: Path, path: str) -> bool:
 
 
 def git(*arguments: str) -> str:
-    """Run git. UserError with its message if it fails."""
-    ran = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607  # fixed words
-    if ran.returncode:
-        raise UserError(f"git {words[0]}: {ran.stderr.strip()}")
-    return ran.stdout
+    """Run git here. UserError with its message if it fails."""
+    return run("git", *arguments, folder=Path())
 
 
 def dvc(folder: Path, *arguments: str) -> None:
     """Run dvc in a folder. UserError with its message if it fails."""
-    ran = subprocess.run(["dvc", *arguments], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603, S607  # fixed words
+    run("dvc", *arguments, folder=folder)
+
+
+def run(*command: str, folder: Path) -> str:
+    """Run a command in a folder; what it printed."""
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603  # fixed words
     if ran.returncode:
-        raise UserError(f"dvc {words[0]} failed in {folder}: {ran.stderr.strip() or ran.stdout}")
+        raise UserError(f"{' '.join(command[:2])} in {folder}: {ran.stderr.strip() or ran.stdout}")
+    return ran.stdout
 
 
 if __name__ == "__main__":
