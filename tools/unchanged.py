@@ -40,7 +40,7 @@ def main() -> None:
     if not stale:
         console.say("No stage is out of date: there is nothing to prove.")
         return
-    old = {stage.addressing: stage for stage in stages(before)}
+    old = {stage.name: stage for stage in stages(before)}
     refuse_other_changes(stale, old, before)
     different = [name for name, stage in stale.items() if not same_code(old[name], stage, before)]
     for name in sorted(set(stale) - set(different)):
@@ -86,9 +86,9 @@ def stages(folder: Path) -> list[PipelineStage]:
 
 def stale_stages() -> dict[str, PipelineStage]:
     """The stages here, of those that take more than seconds, that differ from dvc.lock."""
-    with Repo() as repo:
+    with Repo() as repo, repo.lock:
         return {
-            stage.addressing: stage
+            stage.name: stage
             for stage in repo.index.stages
             if isinstance(stage, PipelineStage)
             and script_of(stage) in SCRIPTS
@@ -180,7 +180,7 @@ def outputs(before: Path, now: Path, samples: list[str]) -> list[str]:
         path.write_text(yaml.safe_dump(raw | SMALL, sort_keys=False))
         dvc(folder, "repro", "--quiet", "prepare", *samples)
     for stage in stages(now):
-        if stage.addressing in samples or stage.addressing.startswith("prepare@"):
+        if stage.name in samples or stage.name.startswith("prepare@"):
             files += [out.def_path for out in stage.outs if "/timing" not in out.def_path]
     return files
 
