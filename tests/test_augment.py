@@ -68,11 +68,11 @@ def test_an_op_does_to_every_pixel_what_torchvision_does(op: Op, cifar10: Datase
     drawn = draw(op, images.shape, generator())
     ours = apply(images, op, drawn)
     pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-    theirs = [
+    results = [
         torchvision_result(picture, op, parameters)
         for picture, parameters in zip(pictures, zip(*drawn, strict=True), strict=True)
     ]
-    expected = torch.stack([torch.from_numpy(np.array(t)).permute(2, 0, 1) for t in theirs])
+    expected = torch.stack([torch.from_numpy(np.array(t)).permute(2, 0, 1) for t in results])
     off = (ours.int() - expected.int()).abs()
     if isinstance(op, Perspective):
         # Another routine solves the equations of the corners, so a pixel whose source lies on
@@ -127,10 +127,11 @@ def test_perspective_corners_are_torchvisions() -> None:
     torch.manual_seed(0)
     get = transforms.RandomPerspective.get_params
     ends = torch.tensor([get(32, 32, 0.2)[1] for _ in range(5_000)])
-    theirs = (ends - CORNERS) * INWARD
+    expected = (ends - CORNERS) * INWARD
     for corner, axis in itertools.product(range(4), range(2)):
         table = [
-            np.bincount(pixels[:, corner, axis].numpy(), minlength=4) for pixels in (inward, theirs)
+            np.bincount(pixels[:, corner, axis].numpy(), minlength=4)
+            for pixels in (inward, expected)
         ]
         assert all(len(row) == 4 for row in table)
         assert stats.chi2_contingency(table).pvalue > ALPHA
@@ -139,13 +140,13 @@ def test_perspective_corners_are_torchvisions() -> None:
 def test_a_whole_pipeline_has_torchvisions_distribution(study: Study, cifar10: Dataset) -> None:
     """Means and spreads of 4,000 augmented images follow one law, ours and torchvision's."""
     ops = study.recipe("augmentation", "alexnet_style").augment
-    theirs = transforms.Compose([reference.transform(op) for op in ops])
+    pipeline = transforms.Compose([reference.transform(op) for op in ops])
     images = cifar10.train_images
     ours = torch.cat([augment(images, ops, generator(seed)) for seed in (1, 2)])
     torch.manual_seed(3)
     pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images] * 2
     expected = torch.stack(
-        [torch.from_numpy(np.array(theirs(p))).permute(2, 0, 1) for p in pictures]
+        [torch.from_numpy(np.array(pipeline(p))).permute(2, 0, 1) for p in pictures]
     )
     for measure in (
         lambda x: x.float().mean((1, 2, 3)),

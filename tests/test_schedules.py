@@ -35,11 +35,11 @@ def test_closed_forms_are_torchs_schedulers(schedule: Schedule, make: Make) -> N
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=BASE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the scheduler steps, the optimiser does not
-        theirs = make(optimizer)
+        scheduler = make(optimizer)
         for epoch in range(EPOCHS):
             expected = optimizer.param_groups[0]["lr"]
             assert learning_rate(schedule, BASE, epoch, EPOCHS) == pytest.approx(expected)
-            theirs.step()
+            scheduler.step()
 
 
 def test_warm_up_is_linear_and_then_half_a_cosine() -> None:

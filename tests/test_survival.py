@@ -17,7 +17,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.test_pipeline import BIN, ROOT, call, commit, make_project, restore
+from tests.test_pipeline import BIN, call, commit, make_project, restore
 
 pytestmark = pytest.mark.slow
 
@@ -86,14 +86,13 @@ if sys.argv[:1] != [""] and os.path.basename(sys.orig_argv[1]) == "dvc":
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One variant per exercise, two seeds side by side, run once without a disturbance."""
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    folder = make_project(tmp_path_factory.mktemp("survival") / "project")
+    path = folder / "params.yaml"
+    raw = yaml.safe_load(path.read_text()) | {"epochs": EPOCHS, "seeds": [0, 1], "threads": 1}
     for exercise, variant in KEPT_VARIANTS.items():
         raw[exercise]["variants"] = {variant: raw[exercise]["variants"][variant]}
         raw[exercise]["compare"]["baseline"] = variant
-    folder = make_project(tmp_path_factory.mktemp("survival") / "project", raw)
-    path = folder / "params.yaml"
-    study = yaml.safe_load(path.read_text()) | {"epochs": EPOCHS, "seeds": [0, 1], "threads": 1}
-    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     for key, value in (("user.name", "A Tester"), ("user.email", "tester@example.org")):
         subprocess.run(["git", "config", key, value], cwd=folder, check=True)
@@ -137,12 +136,12 @@ def start(project: Path, *command: str, **more: str) -> subprocess.Popen[str]:
 
 def read_until(process: subprocess.Popen[str], pattern: str) -> str:
     assert process.stdout
-    said = ""
+    output = ""
     for line in process.stdout:
-        said += line
+        output += line
         if re.search(pattern, line):
-            return said
-    raise AssertionError(said)
+            return output
+    raise AssertionError(output)
 
 
 def kill(process: subprocess.Popen[str], whom: str) -> None:
@@ -158,10 +157,10 @@ def kill(process: subprocess.Popen[str], whom: str) -> None:
 
 def finish(process: subprocess.Popen[str]) -> str:
     assert process.stdout
-    said = process.stdout.read()
+    output = process.stdout.read()
     process.stdout.close()
     process.wait()
-    return said
+    return output
 
 
 def no_litter(project: Path) -> None:
@@ -176,9 +175,9 @@ def no_litter(project: Path) -> None:
         time.sleep(0.1)
 
 
-def trained(said: str) -> int:
+def trained(output: str) -> int:
     """How many epochs were trained, by the lines that say so."""
-    return len(re.findall(rf"epoch \d/{EPOCHS}: loss", said))
+    return len(re.findall(rf"epoch \d/{EPOCHS}: loss", output))
 
 
 def test_killed_at_random_moments_and_run_again_it_gives_the_same_bytes(
@@ -201,7 +200,7 @@ def test_killed_at_random_moments_and_run_again_it_gives_the_same_bytes(
             early += process.poll() is None
             whom = ("group", "dvc", "stage")[turn % 3]
             kill(process, whom) if process.poll() is None else None
-            said = finish(process)
+            output = finish(process)
             about = f"{stage} {whom} after {moment:.2f} of {seconds:.2f} s, seed {seed}"
             recorded = (
                 project / "dvc.lock"
@@ -209,7 +208,7 @@ def test_killed_at_random_moments_and_run_again_it_gives_the_same_bytes(
             again = call(project, "dvc", "repro", "-f", "-s", stage)
             assert again.returncode == 0, about + again.stdout + again.stderr
             if not recorded:  # an epoch that was under way had not been printed: it is not counted
-                assert trained(said + again.stdout) <= 2 * EPOCHS, about + said + again.stdout
+                assert trained(output + again.stdout) <= 2 * EPOCHS, about + output + again.stdout
                 went_on += 0 < trained(again.stdout) < 2 * EPOCHS
             assert call(project, "dvc", "repro").returncode == 0
             assert digests(project, *REPEATABLE) == expected, about
@@ -230,8 +229,8 @@ def test_killed_between_its_end_and_dvcs_record_it_trains_nothing_again(
     (tmp_path / "sitecustomize.py").write_text(DIES_AFTER_THE_STAGE)
     command = ("dvc", "repro", "-f", "-s", "activation@relu")
     process = start(project, *command, PYTHONPATH=str(tmp_path))
-    said = finish(process)
-    assert process.returncode == -signal.SIGKILL and trained(said) == 2 * EPOCHS
+    output = finish(process)
+    assert process.returncode == -signal.SIGKILL and trained(output) == 2 * EPOCHS
     seconds = digests(project, "metrics/timing/activation/*")
     again = call(project, *command)
     assert again.returncode == 0, again.stdout + again.stderr
@@ -273,10 +272,10 @@ def test_a_signal_ends_training_in_two_seconds_with_one_line(
     read_until(process, "epoch 2/6")
     begin = time.monotonic()
     os.killpg(process.pid, number)
-    said = finish(process)
+    output = finish(process)
     assert time.monotonic() - begin < 2
     assert process.returncode == -number  # a shell says 128 + number
-    others = [line for line in said.splitlines() if not re.search(r"epoch \d/6: loss", line)]
+    others = [line for line in output.splitlines() if not re.search(r"epoch \d/6: loss", line)]
     assert others == [
         f"Stopped by {number.name}: nothing is lost, the same command goes on from the last "
         "finished epoch."
@@ -292,14 +291,14 @@ def test_ctrl_c_shows_no_traceback_while_torch_is_imported_too(project: Path, de
     read_until(process, "> python")
     time.sleep(delay)
     os.killpg(process.pid, signal.SIGINT)
-    said = finish(process)
+    output = finish(process)
     assert process.returncode != 0
-    assert "Traceback" not in said and said.count("nothing is lost") == 1, said
+    assert "Traceback" not in output and output.count("nothing is lost") == 1, output
 
 
 @pytest.mark.parametrize(
     "shell", ["/bin/bash", "/bin/sh"]
-)  # one that replaces itself, one that may not
+)  # the first replaces itself by its command, the second may not
 def test_if_dvc_alone_was_killed_the_stage_ends_too(project: Path, shell: str) -> None:
     path = project / "params.yaml"  # minutes, so that it does not end by itself
     path.write_text(path.read_text().replace(f"\nepochs: {EPOCHS}\n", "\nepochs: 1000\n"))
@@ -316,12 +315,12 @@ def test_if_dvc_alone_was_killed_the_stage_ends_too(project: Path, shell: str) -
 def test_a_killed_worker_is_reported_with_the_key_to_lower(project: Path) -> None:
     process = start(project, "python", *TRAIN.split())
     read_until(process, "epoch 1/6")
-    workers = psutil.Process(process.pid).children(recursive=True)
-    next(w for w in workers if "spawn_main" in " ".join(w.cmdline())).kill()
-    said = finish(process).splitlines()
+    children = psutil.Process(process.pid).children(recursive=True)
+    next(child for child in children if "spawn_main" in " ".join(child.cmdline())).kill()
+    output = finish(process).splitlines()
     assert process.returncode == 1
-    assert said[-1].startswith("A process of this stage was killed; if memory ran out, lower ")
-    assert "batch_size" in said[-1] and "ALEXNET_LAB_WORKERS" in said[-1]
+    assert output[-1].startswith("A process of this stage was killed; if memory ran out, lower ")
+    assert "batch_size" in output[-1] and "ALEXNET_LAB_WORKERS" in output[-1]
 
 
 def test_a_temporary_experiment_goes_on(project: Path) -> None:
@@ -352,8 +351,8 @@ def test_two_processes_prepare_at_once(project: Path) -> None:
     command = "stages/prepare.py cifar10 --sample data/sample/cifar10 --out data/cifar10"
     for _ in range(3):
         both = [start(project, "python", *command.split()) for _ in range(2)]
-        said = [finish(process) for process in both]
-        assert [process.returncode for process in both] == [0, 0], said
+        output = [finish(process) for process in both]
+        assert [process.returncode for process in both] == [0, 0], output
         assert digests(project, "data/cifar10/*") == expected
     no_litter(project)
 
@@ -375,14 +374,15 @@ STAGES = {  # command, outputs, and a file-size limit in KiB that stops it (0: n
     "compare": (
         "stages/compare.py batchnorm --runs metrics/runs/batchnorm "
         "--timing metrics/timing/batchnorm --metrics metrics/batchnorm.json "
+        "--summary metrics/summary/batchnorm.json --curves metrics/curves/batchnorm.csv "
         "--plot plots/batchnorm.png",
-        ("metrics/batchnorm.json", "plots/batchnorm.png"),
+        ("metrics/batchnorm.json", "metrics/*/batchnorm.*", "plots/batchnorm.png"),
         20,
     ),
     "report": (
-        "stages/report.py --runs metrics/runs --timing metrics/timing "
+        "stages/report.py --runs metrics/runs --timing metrics/timing --topics claims.yaml "
         "--claims metrics/claims.json --plots plots --out REPORT.md",
-        ("REPORT.md", "metrics/claims.json", "plots/report.html"),
+        ("REPORT.md", "metrics/claims.json", "plots/overview.png", "plots/report.html"),
         1,
     ),
 }
@@ -416,10 +416,10 @@ def test_a_full_disk_is_reported_and_nothing_is_half_written(project: Path, stag
 
 def in_own_mounts(project: Path, mount: str, command: str) -> subprocess.CompletedProcess[str]:
     script = f"mount -t tmpfs {mount} && exec {sys.executable} {command}"
-    words = ["unshare", "-rm", "sh", "-c", script]
-    if subprocess.run([*words[:-1], "mount -t tmpfs tmpfs /mnt"], check=False).returncode:
-        pytest.skip("this machine allows no mounts of one's own")
-    return subprocess.run(words, cwd=project, capture_output=True, text=True)
+    shell = ["unshare", "-rm", "sh", "-c"]
+    if subprocess.run([*shell, "mount -t tmpfs tmpfs /mnt"], check=False).returncode:
+        pytest.skip("this machine does not let a user mount anything")
+    return subprocess.run([*shell, script], cwd=project, capture_output=True, text=True)
 
 
 def test_a_small_disk_for_checkpoints(project: Path) -> None:
@@ -447,10 +447,10 @@ ELSEWHERE = {  # the part of each command that makes it write elsewhere, if it i
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("options", ["ro", "nr_inodes=1"])  # read-only, or without room for a file
 def test_a_place_that_takes_no_file_is_named(project: Path, stage: str, options: str) -> None:
-    words = ELSEWHERE[stage]
-    option = words.split()[0]
+    part = ELSEWHERE[stage]
+    option = part.split()[0]
     (project / "full").mkdir(exist_ok=True)
-    command = STAGES[stage][0].replace(words, f"{option} full{'' if words[-1] != ' ' else '/'}")
+    command = STAGES[stage][0].replace(part, f"{option} full{'' if part[-1] != ' ' else '/'}")
     assert f"{option} full/" in command
     ran = in_own_mounts(project, f"-o {options} tmpfs full", command)
     assert ran.returncode == 1

@@ -34,7 +34,7 @@ def choose(
 ) -> Arithmetic:
     """The precision that params.yaml names, or that `auto` means on the device of ``data``.
 
-    If `auto` is not bf16, the reason is said. UserError if the recipe does not fit the images.
+    If `auto` is not bf16, say why. UserError if the recipe does not fit the images or the memory.
     """
     if setting != "auto":
         return setting

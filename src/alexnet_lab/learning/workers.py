@@ -79,7 +79,7 @@ def train_seeds(job: Job, seeds: Sequence[int]) -> Iterator[Epoch]:
 
 
 def done_before(job: Job, seeds: Sequence[int], say: Say) -> dict[int, int]:
-    """How many epochs of each seed the checkpoints hold; where a seed goes on is said."""
+    """Count the epochs of each seed that the checkpoints hold, and say where the seed goes on."""
     done = {}
     for seed in seeds:
         with within_memory():
