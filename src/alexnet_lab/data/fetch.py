@@ -50,10 +50,13 @@ def fetch(name: str) -> dict[str, np.ndarray]:
             return images.decode(files)
         except (SourceError, OSError) as error:  # such as no room for a temporary file
             reasons.append(f"  - {label}: {_brief(error)}")
+    raise UserError(f"No source served {name}:\n" + "\n".join(reasons) + _ways_out(images))
+
+
+def _ways_out(images: ImageSet) -> str:
     wanted = "\n".join(f"  {sha256}  {file}" for file, sha256 in images.files.items())
-    raise UserError(
-        f"No source served {name}:\n" + "\n".join(reasons) + "\n"
-        f"Its files, with their SHA-256:\n{wanted}\n"
+    return (
+        f"\nIts files, with their SHA-256:\n{wanted}\n"
         "Two ways out: set ALEXNET_LAB_DATA to a folder with these files (or "
         f"{_archive_names(images)}), or run on the sample in git with -S data.source=sample."
     )

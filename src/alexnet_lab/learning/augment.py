@@ -142,9 +142,7 @@ def jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     done in single precision, clipped and truncated to whole levels.
     """
     levels = images.float()
-    for choice in order.unbind(
-        1
-    ):  # each image's next change: 0 brightness, 1 contrast, 2 saturation
+    for choice in order.unbind(1):  # (B,): 0 is brightness, 1 contrast, 2 saturation
         factor, contrasts, saturates = (
             value.view(-1, 1, 1, 1)
             for value in (factors.gather(1, choice.view(-1, 1)), choice == 1, choice == 2)

@@ -49,7 +49,7 @@ def curves(epochs: Iterable[Epoch]) -> list[dict[str, Any]]:
 
 
 def timing(epochs: Iterable[Epoch], **where: str) -> list[dict[str, Any]]:
-    """Rows of the seconds, which are not, and of ``where`` it ran."""
+    """Rows of the seconds, which differ at every run, with ``where`` the run took place."""
     return [{"seed": e.seed, "epoch": e.epoch, "seconds": e.seconds, **where} for e in epochs]
 
 

@@ -1,4 +1,4 @@
-"""Iterators in processes of their own, so that the memory and the death of one are no other's.
+"""Iterators that each run in a process of their own, so that no memory and no crash is shared.
 
 A process works only when it is asked for its next item. None outlives its parent: it is killed
 when it is no longer needed, and it ends itself if its parent was killed.
