@@ -292,6 +292,14 @@ def test_every_package_that_the_project_needs_is_pinned() -> None:
     assert len(needed) > 100
 
 
+def test_contributing_says_why_of_every_dependency() -> None:
+    """The first column of its table names what pyproject.toml asks for, and uv."""
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("| dependency | why |")[1]
+    named = set(re.findall(r"[\w.-]+", " ".join(re.findall(r"^\| ([^|(]*)", table, re.MULTILINE))))
+    asked = {Requirement(text).name for text in metadata.requires("alexnet-lab") or []}
+    assert {canonical(name) for name in named - {"---"}} == {canonical(n) for n in asked} | {"uv"}
+
+
 def requirements(name: str, extras: set[str]) -> set[str]:
     """The distributions that one needs here, and that these need."""
     found: set[str] = set()

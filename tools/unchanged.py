@@ -55,26 +55,30 @@ def main() -> None:
             raise UserError(f"This change moves numbers ({', '.join(moved)}): run dvc repro.")
         console.say(f"The same bytes from both: {', '.join(different)}")
     dvc(Path(), "commit", "--force", *stale)
+    discard(WORK)
     console.say("dvc.lock has the new code. `dvc repro` runs what is left, such as comparisons.")
+
+
+def clone(folder: Path) -> Path:
+    """An empty clone of this repository."""
+    git("clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
+    return folder
 
 
 def checkout(revision: str, folder: Path) -> Path:
     """A clone of this repository at a revision. UserError if git does not know it."""
-    git("clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
-    git("-C", str(folder), "checkout", "--quiet", revision)
+    git("-C", str(clone(folder)), "checkout", "--quiet", "--detach", revision)
     return folder
 
 
 def copy_of_this(folder: Path) -> Path:
     """A clone of this repository as it stands, uncommitted changes included."""
-    checkout("HEAD", folder)
+    clone(folder)
     listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
-    for name in filter(None, listed):
-        here, there = Path(name), folder / name
-        discard(there)
-        if here.exists():
-            there.parent.mkdir(parents=True, exist_ok=True)
-            there.write_bytes(here.read_bytes())
+    for path in map(Path, filter(None, listed)):
+        if path.exists():  # git lists what was deleted, too
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(path.read_bytes())
     return folder
 
 

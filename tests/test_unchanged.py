@@ -1,0 +1,75 @@
+"""What `make unchanged` takes for the same code; the slow half is in test_walkthroughs.py."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tools.closure import closure, imports
+from tools.unchanged import ABSENT, at, same_bytes, tree
+
+BEFORE = '''"""A docstring."""
+
+import math
+
+from alexnet_lab.streams import stream
+
+
+def area(radius: float) -> float:
+    """Of a circle."""
+    return math.pi * radius**2  # in square metres
+'''
+
+
+def of(text: str, folder: Path) -> str:
+    path = folder / "x.py"
+    path.write_text(text)
+    return tree(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("A docstring.", "Another.", True),
+        ('    """Of a circle."""\n', "", True),
+        ("  # in square metres", "", True),
+        ("alexnet_lab.streams", "alexnet_lab.learning.random_streams", True),
+        ("radius**2", "radius**3", False),
+        ("import math\n", "import cmath as math\n", False),
+        ("import stream", "import other as stream", False),
+        ("def area", "def surface", False),
+    ],
+)
+def test_only_docstrings_comments_and_import_paths_may_differ(
+    tmp_path: Path, old: str, new: str, same: bool
+) -> None:
+    assert old in BEFORE
+    assert (of(BEFORE.replace(old, new), tmp_path) == of(BEFORE, tmp_path)) is same
+
+
+def test_a_training_stage_stands_on_learning_and_not_on_results() -> None:
+    source = ROOT / "src/alexnet_lab"
+    files = {str(file.relative_to(source)) for file in closure(ROOT / "stages/train.py", source)}
+    assert {"learning/training.py", "learning/augment.py", "machine/checkpoint.py"} <= files
+    assert not [file for file in files if file.startswith(("results", "params", "console"))]
+
+
+def test_an_import_that_cannot_be_followed_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text("import alexnet_lab.learning.training\n")
+    with pytest.raises(ValueError, match="can be followed"):
+        imports(tmp_path / "x.py", ROOT / "src/alexnet_lab")
+
+
+def test_a_dotted_key_that_is_absent_is_not_null() -> None:
+    assert at({"a": {"b": None}}, "a.b") is None
+    assert at({"a": {"b": None}}, "a.c") is ABSENT and at({"a": 1}, "a.b") is ABSENT
+
+
+def test_folders_are_compared_file_by_file(tmp_path: Path) -> None:
+    before, now = tmp_path / "before", tmp_path / "now"
+    for root in (before, now):
+        (root / "data").mkdir(parents=True)
+        (root / "data/x.npy").write_bytes(b"1")
+    assert same_bytes(before, now, "data") and same_bytes(before, now, "data/x.npy")
+    (now / "data/y.npy").write_bytes(b"2")
+    assert not same_bytes(before, now, "data")
