@@ -32,16 +32,20 @@ SCRIPTS = ("stages/prepare.py", "stages/benchmark.py", "stages/train.py")  # the
 
 
 def main() -> None:
-    """Prove it and record it, or say what moved. UserError if there is something else to run."""
+    """Prove it and record it. UserError if a number moves."""
     base = sys.argv[1] if len(sys.argv) > 1 else "HEAD"
     discard(WORK)
     before, now = checkout(base, WORK / "before"), copy_of_this(WORK / "now")
-    stale = stale_stages()
-    if not stale:
-        console.say("No stage is out of date: there is nothing to prove.")
-        return
     old = {stage.name: stage for stage in stages(before)}
-    refuse_other_changes(stale, old, before)
+    stale = {}
+    for stage in stale_stages():
+        if reason := reason_to_run(stage, old, before):
+            console.say(f"{stage.name}: {reason}, so dvc repro will run it")
+        else:
+            stale[stage.name] = stage
+    if not stale:
+        console.say("No stage is out of date because of its code alone: there is nothing to prove.")
+        return
     different = [name for name, stage in stale.items() if not same_code(old[name], stage, before)]
     for name in sorted(set(stale) - set(different)):
         console.say(f"{name}: the same syntax trees as in {base}")
@@ -88,16 +92,16 @@ def stages(folder: Path) -> list[PipelineStage]:
         return [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
 
 
-def stale_stages() -> dict[str, PipelineStage]:
+def stale_stages() -> list[PipelineStage]:
     """The stages here, of those that take more than seconds, that differ from dvc.lock."""
     with Repo() as repo, repo.lock:
-        return {
-            stage.name: stage
+        return [
+            stage
             for stage in repo.index.stages
             if isinstance(stage, PipelineStage)
             and script_of(stage) in SCRIPTS
             and stage.changed(allow_missing=True)
-        }
+        ]
 
 
 def script_of(stage: PipelineStage) -> str:
@@ -105,27 +109,22 @@ def script_of(stage: PipelineStage) -> str:
     return str(stage.cmd.split()[1])
 
 
-def refuse_other_changes(
-    stale: dict[str, PipelineStage], old: dict[str, PipelineStage], before: Path
-) -> None:
-    """UserError if a stage is stale for another reason than its code."""
+def reason_to_run(stage: PipelineStage, old: dict[str, PipelineStage], before: Path) -> str:
+    """Why a stage is stale, if it is not for its code alone; otherwise empty."""
     was = yaml.safe_load((before / "params.yaml").read_text())
-    is_now = yaml.safe_load(Path("params.yaml").read_text())
-    for name, stage in stale.items():
-        if name not in old:
-            raise UserError(f"{name} is new: run dvc repro.")
-        for out in stage.outs:
-            if out.status():
-                raise UserError(f"{out} is not what dvc.lock says: run git checkout or dvc repro.")
-        for dep in stage.deps:
-            if hasattr(dep, "params"):
-                for key in dep.params:
-                    if at(was, key) not in (ABSENT, at(is_now, key)):
-                        raise UserError(
-                            f"params.yaml: {key} has changed, for {name}: run dvc repro."
-                        )
-            elif not dep.def_path.startswith(CODE) and dep.status():
-                raise UserError(f"{dep}, which {name} reads, is not what dvc.lock says.")
+    now = yaml.safe_load(Path("params.yaml").read_text())
+    if stage.name not in old:
+        return "it is new"
+    for out in stage.outs:
+        if out.status():
+            return f"{out} is not what dvc.lock says"
+    for dep in stage.deps:
+        for key in getattr(dep, "params", ()):
+            if at(was, key) not in (ABSENT, at(now, key)):
+                return f"{key} has changed in params.yaml"
+        if not hasattr(dep, "params") and not dep.def_path.startswith(CODE) and dep.status():
+            return f"{dep} is not what dvc.lock says"
+    return ""
 
 
 def at(tree: Any, key: str) -> Any:
