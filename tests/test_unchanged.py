@@ -12,7 +12,7 @@ BEFORE = '''"""A docstring."""
 
 import math
 
-from alexnet_lab.streams import stream
+from alexnet_lab.learning.random_streams import stream
 
 
 def area(radius: float) -> float:
@@ -24,7 +24,17 @@ def area(radius: float) -> float:
 def of(text: str, folder: Path) -> str:
     path = folder / "x.py"
     path.write_text(text)
-    return tree(path)
+    return tree(path, folder / "alexnet_lab")
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """Two places for the same module, and a third for another of that name."""
+    for place, content in {"learning": "A = 1", "data": "A = 1  # moved", "other": "A = 2"}.items():
+        file = tmp_path / f"alexnet_lab/{place}/random_streams.py"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"{content}\n")
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -33,7 +43,8 @@ def of(text: str, folder: Path) -> str:
         ("A docstring.", "Another.", True),
         ('    """Of a circle."""\n', "", True),
         ("  # in square metres", "", True),
-        ("alexnet_lab.streams", "alexnet_lab.learning.random_streams", True),
+        ("alexnet_lab.learning", "alexnet_lab.data", True),
+        ("alexnet_lab.learning", "alexnet_lab.other", False),
         ("radius**2", "radius**3", False),
         ("import math\n", "import cmath as math\n", False),
         ("import stream", "import other as stream", False),
@@ -41,10 +52,10 @@ def of(text: str, folder: Path) -> str:
     ],
 )
 def test_only_docstrings_comments_and_import_paths_may_differ(
-    tmp_path: Path, old: str, new: str, same: bool
+    package: Path, old: str, new: str, same: bool
 ) -> None:
     assert old in BEFORE
-    assert (of(BEFORE.replace(old, new), tmp_path) == of(BEFORE, tmp_path)) is same
+    assert (of(BEFORE.replace(old, new), package) == of(BEFORE, package)) is same
 
 
 def test_a_training_stage_stands_on_learning_and_not_on_results() -> None:
@@ -54,9 +65,12 @@ def test_a_training_stage_stands_on_learning_and_not_on_results() -> None:
     assert not [file for file in files if file.startswith(("results", "params", "console"))]
 
 
-def test_an_import_that_cannot_be_followed_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.py").write_text("import alexnet_lab.learning.training\n")
-    with pytest.raises(ValueError, match="can be followed"):
+@pytest.mark.parametrize(
+    "line", ["import alexnet_lab.learning.training as t", "from .models import build"]
+)
+def test_an_import_that_cannot_be_followed_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "x.py").write_text(f"{line}\n")
+    with pytest.raises(ValueError, match="cannot be followed"):
         imports(tmp_path / "x.py", ROOT / "src/alexnet_lab")
 
 

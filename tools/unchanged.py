@@ -1,16 +1,19 @@
 """Does a change of the code move no number? If so, record it in dvc.lock instead of training again.
 
-A stage whose code changed since BASE (HEAD by default) is proved unchanged in one of two ways: the
-syntax trees of its script and of all that it imports are those of BASE, except for docstrings,
-comments and import paths; or, if they differ, one variant of each exercise, trained on the sample
-by the code of BASE and by this code, gives the same bytes. Only then does `dvc commit` run.
-Seconds are not compared: whether code became slower is a question for `make bench`.
+A training stage, or the benchmark, whose code differs from that of BASE (HEAD by default) is proved
+unchanged in one of two ways: the syntax trees of its script and of all modules that it imports are
+those of BASE, except for docstrings, comments and where a module lies; or, if they differ, the
+stage, run on the sample with one seed by the code of BASE and by this code, gives the same bytes.
+Only then does `dvc commit` run. BASE must be a commit whose dvc.lock belongs to its code and has
+the results that dvc.lock has here. Stages that take seconds, and `prepare` (the sample does not
+show where the full data comes from), are left to `dvc repro`. Seconds are not compared.
 """
 
 import ast
+import hashlib
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +24,19 @@ from dvc.stage import PipelineStage
 from alexnet_lab import cli, console
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.files import discard
-from tools.closure import PACKAGE, closure
+from tools.closure import PACKAGE, imported, is_exempt
 
 WORK = Path(".dvc/tmp/unchanged")
 CODE = ("src/", "stages/")
-ABSENT = object()
-SMALL = {"seeds": [0], "epochs": 2, "data": {"source": "sample"}}
+# Epochs: past the first cut of every schedule, and past the warm-up.
+SMALL = {"seeds": [0], "epochs": 12, "threads": 1, "data": {"source": "sample"}}
 SMALL_BENCHMARK = {"batch_sizes": [2], "iterations": 1, "warmup_iterations": 1}
-SCRIPTS = ("stages/prepare.py", "stages/benchmark.py", "stages/train.py")  # the others take seconds
+PROVABLE = ("stages/train.py", "stages/benchmark.py")
+ABSENT = object()
 
 
 def main() -> None:
-    """Prove it and record it. UserError if a number moves."""
+    """Prove it and record it. UserError if a number moves, or if BASE cannot prove anything."""
     base = sys.argv[1] if len(sys.argv) > 1 else "HEAD"
     discard(WORK)
     before, now = checkout(base, WORK / "before"), copy_of_this(WORK / "now")
@@ -43,6 +47,7 @@ def main() -> None:
             console.say(f"{stage.name}: {reason}, so dvc repro will run it")
         else:
             stale[stage.name] = stage
+            check_base(base, old[stage.name], stage)
     if not stale:
         console.say("No stage is out of date because of its code alone: there is nothing to prove.")
         return
@@ -50,14 +55,16 @@ def main() -> None:
     for name in sorted(set(stale) - set(different)):
         console.say(f"{name}: the same syntax trees as in {base}")
     if different:
-        samples = one_per_exercise(different)
-        console.say(f"Training {', '.join(samples)} on the sample, with both versions of the code")
-        moved = [
-            path for path in outputs(before, now, samples) if not same_bytes(before, now, path)
-        ]
-        if moved:
+        console.say(
+            f"Running on the sample, with both versions of the code: {', '.join(different)}"
+        )
+        with ThreadPoolExecutor(2) as side_by_side:
+            list(side_by_side.map(lambda folder: run_small(folder, different), (before, now)))
+        paths = [out.def_path for name in different for out in stale[name].outs]
+        files = [path for path in paths if "/timing" not in path]
+        if moved := [path for path in files if not same_bytes(before, now, path)]:
             raise UserError(f"This change moves numbers ({', '.join(moved)}): run dvc repro.")
-        console.say(f"The same bytes from both: {', '.join(different)}")
+        console.say("The same bytes from both.")
     dvc(Path(), "commit", "--force", *stale)
     discard(WORK)
     console.say("dvc.lock has the new code. `dvc repro` runs what is left, such as comparisons.")
@@ -93,13 +100,13 @@ def stages(folder: Path) -> list[PipelineStage]:
 
 
 def stale_stages() -> list[PipelineStage]:
-    """The stages here, of those that take more than seconds, that differ from dvc.lock."""
+    """The stages here that can be proved, and differ from dvc.lock."""
     with Repo() as repo, repo.lock:
         return [
             stage
             for stage in repo.index.stages
             if isinstance(stage, PipelineStage)
-            and script_of(stage) in SCRIPTS
+            and script_of(stage) in PROVABLE
             and stage.changed(allow_missing=True)
         ]
 
@@ -111,20 +118,37 @@ def script_of(stage: PipelineStage) -> str:
 
 def reason_to_run(stage: PipelineStage, old: dict[str, PipelineStage], before: Path) -> str:
     """Why a stage is stale, if it is not for its code alone; otherwise empty."""
-    was = yaml.safe_load((before / "params.yaml").read_text())
-    now = yaml.safe_load(Path("params.yaml").read_text())
     if stage.name not in old:
         return "it is new"
+    was = yaml.safe_load((before / "params.yaml").read_text())
+    now = yaml.safe_load(Path("params.yaml").read_text())
     for out in stage.outs:
         if out.status():
             return f"{out} is not what dvc.lock says"
     for dep in stage.deps:
-        for key in getattr(dep, "params", ()):
-            if at(was, key) not in (ABSENT, at(now, key)):
+        for key, state in status(dep).get("params.yaml", {}).items():
+            # A key that only now is declared counts as code, if its value is the same or new.
+            if state != "new" or at(was, key) not in (ABSENT, at(now, key)):
                 return f"{key} has changed in params.yaml"
         if not hasattr(dep, "params") and not dep.def_path.startswith(CODE) and dep.status():
             return f"{dep} is not what dvc.lock says"
     return ""
+
+
+def check_base(base: str, old: PipelineStage, stage: PipelineStage) -> None:
+    """UserError unless BASE's dvc.lock has BASE's code, and the results that are recorded here."""
+    code = [dep for dep in old.deps if hasattr(dep, "params") or dep.def_path.startswith(CODE)]
+    results = [{out.def_path: out.hash_info.value for out in each.outs} for each in (old, stage)]
+    if any(status(dep) for dep in code) or results[0] != results[1]:
+        raise UserError(
+            f"dvc.lock in {base} does not say which code made the results of {stage.name}: "
+            "name the commit that does, as in make unchanged BASE=origin/main."
+        )
+
+
+def status(dep: Any) -> dict[str, Any]:
+    """How a dependency differs from dvc.lock, as DVC says it."""
+    return dict(dep.workspace_status()) if hasattr(dep, "params") else dict(dep.status())
 
 
 def at(tree: Any, key: str) -> Any:
@@ -135,57 +159,43 @@ def at(tree: Any, key: str) -> Any:
 
 
 def same_code(old: PipelineStage, new: PipelineStage, before: Path) -> bool:
-    """Whether command and syntax trees are those of before."""
-    return bool(old.cmd == new.cmd and trees(old, before) == trees(new, Path()))
+    """Whether command and code are those of before."""
+    scripts = (before / script_of(old), before), (Path(script_of(new)), Path())
+    then, now = (tree(script, root / "src" / PACKAGE) for script, root in scripts)
+    return bool(old.cmd == new.cmd and then == now)
 
 
-def trees(stage: PipelineStage, root: Path) -> list[str]:
-    """The syntax trees of a stage's script and its import closure, in a comparable order."""
-    script = root / script_of(stage)
-    return sorted(map(tree, [script, *closure(script, root / "src" / PACKAGE)]))
+def tree(file: Path, source: Path) -> str:
+    """A file's syntax tree without docstrings and comments, as a text.
 
-
-def tree(file: Path) -> str:
-    """A file's syntax tree without docstrings, comments and the paths of our own imports."""
+    In place of a module of ours that it imports stands the digest of that module's own tree,
+    wherever the module lies; ``source`` is the package's folder.
+    """
     module = ast.parse(file.read_text())
     for node in ast.walk(module):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = node.body[1:] if ast.get_docstring(node) is not None else node.body
-    kept = [node for node in module.body if not isinstance(node, ast.Import | ast.ImportFrom)]
-    names = sorted(imported_names(module))
-    return f"{names} {[ast.dump(node) for node in kept]}"
-
-
-def imported_names(module: ast.Module) -> Iterator[str]:
-    """What a module imports, each as (name, new name), with the path only if it is not ours."""
-    for node in module.body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            path = getattr(node, "module", "") or ""
-            outside = "" if path.split(".")[0] == PACKAGE else path
-            for alias in node.names:
-                yield f"{outside}:{alias.name}:{alias.asname}"
-
-
-def one_per_exercise(names: Iterable[str]) -> list[str]:
-    """Of each stage's variants the last one, which has the most in it."""
-    return list(
-        {name.split("@")[0]: name for name in names if not name.startswith("prepare")}.values()
+    ours = sorted(
+        f"{name}: {'exempt' if is_exempt(place, source) else digest(place, source)}"
+        for node in ast.walk(module)
+        for name, place in imported(node, source)
     )
+    rest = [node for node in module.body if not any(True for _ in imported(node, source))]
+    return f"{ours} {[ast.dump(node) for node in rest]}"
 
 
-def outputs(before: Path, now: Path, samples: list[str]) -> list[str]:
-    """Run the samples in both folders; the files to compare."""
-    files = []
-    for folder in (before, now):
-        path = folder / "params.yaml"
-        raw = yaml.safe_load(path.read_text())
-        raw["benchmark"] |= SMALL_BENCHMARK
-        path.write_text(yaml.safe_dump(raw | SMALL, sort_keys=False))
-        dvc(folder, "repro", "--quiet", "prepare", *samples)
-    for stage in stages(now):
-        if stage.name in samples or stage.name.startswith("prepare@"):
-            files += [out.def_path for out in stage.outs if "/timing" not in out.def_path]
-    return files
+def digest(file: Path, source: Path) -> str:
+    """The SHA-256 of a file's tree."""
+    return hashlib.sha256(tree(file, source).encode()).hexdigest()
+
+
+def run_small(folder: Path, names: list[str]) -> None:
+    """Run stages in a clone, on the sample."""
+    path = folder / "params.yaml"
+    raw = yaml.safe_load(path.read_text())
+    raw["benchmark"] |= SMALL_BENCHMARK
+    path.write_text(yaml.safe_dump(raw | SMALL, sort_keys=False))
+    dvc(folder, "repro", "--quiet", *names)
 
 
 def same_bytes(before: Path, now: Path, path: str) -> bool:
