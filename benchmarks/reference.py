@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from alexnet_lab.data.datasets import Dataset
+from alexnet_lab.errors import UserError
 from alexnet_lab.learning.models import build
 from alexnet_lab.learning.schedules import learning_rate
 from alexnet_lab.learning.training import Epoch
@@ -128,10 +129,12 @@ def transform(op: Op) -> Any:
             return transforms.ColorJitter(brightness, contrast, saturation)
         case recipes.Perspective(distortion=distortion, p=p):
             return transforms.RandomPerspective(distortion, p)
+        case _:
+            raise UserError(f"The reference has no transform for {op}: add it to transform().")
 
 
 def plain_network(recipe: Recipe, data: Dataset, seed: int) -> nn.Module:
-    """Build our layers and weights with the pooling after the ReLU, as everyone writes it."""
+    """Build our layers and weights with the pooling after the ReLU, as it is usually written."""
     network = build(recipe.model, data.image_shape, data.classes, seed)
     if not isinstance(recipe.model, recipes.Cnn):
         return network
@@ -149,3 +152,5 @@ def make_optimizer(optimizer: Optimizer, network: nn.Module, lr: float) -> torch
             return torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum)
         case recipes.Adam():
             return torch.optim.Adam(network.parameters(), lr=lr)
+        case _:
+            raise UserError(f"The reference has no {optimizer}: add it to make_optimizer().")

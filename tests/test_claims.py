@@ -151,6 +151,7 @@ def test_every_number_of_the_original_is_claimed(study: Study) -> None:
         ),
         ("dropout: {question: Why}", ": 'dropout' is not an exercise; there are benchmark,"),
         ("schedules: {claim: {}}", ": schedules has the unknown key 'claim'; allowed here:"),
+        ("actvation: 5", ": unknown key 'actvation'; allowed at the top are benchmark, activation"),
         ("[1]", " should be a mapping"),
     ],
 )

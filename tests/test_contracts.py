@@ -1,5 +1,6 @@
 """The contracts between code, dvc.yaml and params.yaml."""
 
+import ast
 import copy
 import graphlib
 import json
@@ -96,6 +97,12 @@ def test_every_import_goes_downwards() -> None:
 
 def test_what_no_stage_depends_on_says_why() -> None:
     assert all(reason for reason in EXEMPT.values()) and set(EXEMPT) <= set(FLOORS)
+
+
+def test_a_rooms_own_file_holds_only_its_docstring() -> None:
+    """Python runs it with every module of the room, and no stage lists it."""
+    for file in SOURCE.rglob("__init__.py"):
+        assert file.parent.name == "params" or len(ast.parse(file.read_text()).body) == 1, file
 
 
 @by_name
@@ -250,24 +257,29 @@ def test_every_exercise_is_compared_and_shown_by_dvc_plots(study: Study) -> None
 
 def test_every_panel_and_quantity_of_params_is_drawn_and_computed() -> None:
     assert set(PANELS) == set(get_args(Panel))
-    assert {*QUANTITIES, "speed_up"} == set(get_args(Quantity))  # the benchmark's own
+    assert set(QUANTITIES) == set(get_args(Quantity)) - {"speed_up"}  # the benchmark's own
 
 
-def test_a_reviewer_sees_at_most_forty_metrics() -> None:
+def test_metrics_are_what_a_reviewer_wants_to_see_move(study: Study) -> None:
+    """Per variant its final accuracy, the interval, and what the exercise is about."""
     with Repo(ROOT) as repo:
-        paths = [out.fs_path for out in repo.index.outs if out.metric]
-    numbers = [len(row) for path in paths for row in json.loads(Path(path).read_text()).values()]
-    assert len(paths) == 5 and 20 < sum(numbers) <= 40
+        metrics = {Path(o.fs_path).stem: Path(o.fs_path) for o in repo.index.outs if o.metric}
+    assert set(metrics) == {"benchmark", *study.exercises}
+    for name, exercise in study.exercises.items():
+        allowed = {"final_accuracy", "final_accuracy_ci95", *exercise.compare.quantities[:1]}
+        diverged = {"seeds_diverged", "diverged_from_epoch"}
+        for row in json.loads(metrics[name].read_text()).values():
+            assert "final_accuracy" in row and set(row) - diverged <= allowed
 
 
 def test_claims_are_about_variants_that_exist(study: Study) -> None:
-    topics = params.load_claims(study, ROOT / "claims.yaml")
-    for name, exercise in study.exercises.items():
-        claims = [claim.model_dump() for claim in topics[name].claims.values()]
+    for name, topic in params.load_claims(study, ROOT / "claims.yaml").items():
+        claims = [claim.model_dump() for claim in topic.claims.values()]
         named = {claim[key] for claim in claims for key in ("of", "less", "over") if key in claim}
         named |= {variant for claim in claims for variant in claim.get("order", ())}
-        assert named <= set(exercise.variants) and topics[name].question
-    assert sum(len(topic.claims) for topic in topics.values()) == 47
+        if name in study.exercises:
+            assert named <= set(study.exercises[name].variants)
+        assert topic.question or name == "takeaways" or not claims
 
 
 def test_no_params_key_is_one_that_dvc_or_yaml_mistakes(raw: dict[str, Any]) -> None:

@@ -85,6 +85,9 @@ def test_a_top_level_number_overrides_every_exercise(raw: dict[str, Any], value:
         ),
         ("schedules.images", "CIFAR", ["schedules.images", "'CIFAR'"]),
         ("activation.compare.quantities", ["gaps"], ["quantities[0]", "'gap'"]),
+        ("activation.compare.quantities", ["speed_up"], ["compare.quantities", "the benchmark's"]),
+        ("activation.compare.quantities", ["final_accuracy"], ["quantities", "always compared"]),
+        ("activation.compare.quantities", ["gap", "gap"], ["quantities", "repeat"]),
         ("schedules.question", "Why?", ["schedules has the unknown key 'question'"]),
         (
             "augmentation.compare",

@@ -162,8 +162,8 @@ def test_every_stage_end_to_end(done: Path) -> None:
     html = (done.parent / "shown/index.html").read_text()
     assert html.count("vegaEmbed('#") > len(EXERCISES) and "cdn.jsdelivr" not in html
     one = call(done, "dvc", "plots", "show", "schedules", "--json")
-    points = json.loads(one.stdout)["schedules"][0]["content"]
-    assert all(f'"variant": "{name.split("@")[1]}"' in points for name in variants("schedules"))
+    points = json.loads(one.stdout)["data"]["schedules"][0]["content"]["data"]["values"]
+    assert {f"schedules@{point['variant']}" for point in points} == variants("schedules")
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""For those who change the code: what does a stage stand on, and did a change move a number?"""
+"""For those who change the code: what does a stage depend on, and did a number move?"""

@@ -11,9 +11,11 @@ show where the full data comes from), are left to `dvc repro`. Seconds are not c
 
 import ast
 import hashlib
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +186,7 @@ def tree(file: Path, source: Path) -> str:
     return f"{ours} {[ast.dump(node) for node in rest]}"
 
 
+@cache
 def digest(file: Path, source: Path) -> str:
     """The SHA-256 of a file's tree."""
     return hashlib.sha256(tree(file, source).encode()).hexdigest()
@@ -219,8 +222,9 @@ def dvc(folder: Path, *arguments: str) -> None:
 
 
 def run(*command: str, folder: Path) -> str:
-    """Run a command in a folder; what it printed."""
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603  # fixed words
+    """Run a command in a folder, with the folder's own code; what it printed."""
+    env = os.environ | {"DVC_ROOT": str(folder.resolve())}  # environment.pth says what it does
+    ran = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)  # noqa: S603  # fixed words
     if ran.returncode:
         raise UserError(f"{' '.join(command[:2])} in {folder}: {ran.stderr.strip() or ran.stdout}")
     return ran.stdout

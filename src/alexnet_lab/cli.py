@@ -17,7 +17,7 @@ from alexnet_lab.errors import Stopped, UserError
 
 
 def _dvc() -> int:
-    """The nearest ancestor that is not a shell: not every /bin/sh replaces itself by its command."""
+    """The nearest ancestor that is not a shell: not every shell is replaced by its command."""
     pid = os.getppid()
     with suppress(OSError):  # no /proc: the parent
         while Path(f"/proc/{pid}/comm").read_text().rstrip().endswith("sh"):

@@ -1,6 +1,7 @@
 """Read params.yaml and claims.yaml. Whatever is wrong becomes one sentence that names the key."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,6 @@ from alexnet_lab.errors import UserError
 from alexnet_lab.params.claims import Topic, Topics
 from alexnet_lab.params.fields import is_map, name_of
 from alexnet_lab.params.study import Study
-
-KNOWN = tuple(Study.model_fields)  # the top-level keys of params.yaml that are not exercises
 
 
 def load(path: Path = Path("params.yaml")) -> Study:
@@ -25,8 +24,9 @@ def load_claims(study: Study, path: Path = Path("claims.yaml")) -> Topics:
 
     Every exercise has a topic in the result, an empty one if the file does not mention it.
     """
-    topics: Topics = _validated(TypeAdapter(Topics), _yaml(path), str(path))
     known = ["benchmark", *study.exercises, "takeaways"]
+    nothing = "nothing else: each with question, what_if and claims"
+    topics: Topics = _validated(TypeAdapter(Topics), _yaml(path), str(path), known, nothing)
     unknown = [name for name in topics if name not in known]
     if unknown:
         raise UserError(f"{path}: '{unknown[0]}' is not an exercise; there are {', '.join(known)}.")
@@ -35,7 +35,8 @@ def load_claims(study: Study, path: Path = Path("claims.yaml")) -> Topics:
 
 def parse(raw: Any, name: str = "params.yaml") -> Study:
     """Check what a YAML file held. UserError, one sentence, if anything is wrong."""
-    study: Study = _validated(TypeAdapter(Study), raw, name)
+    exercises = "exercises with images, seeds, train, compare and variants"
+    study: Study = _validated(TypeAdapter(Study), raw, name, tuple(Study.model_fields), exercises)
     return study
 
 
@@ -46,7 +47,7 @@ def _yaml(path: Path) -> Any:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
 
 
-def _validated(kind: TypeAdapter[Any], raw: Any, name: str) -> Any:
+def _validated(kind: TypeAdapter[Any], raw: Any, name: str, known: Sequence[str], rest: str) -> Any:
     if not is_map(raw):
         raise UserError(f"{name} should be a mapping of names to values.")
     try:
@@ -57,18 +58,20 @@ def _validated(kind: TypeAdapter[Any], raw: Any, name: str) -> Any:
     try:
         return kind.validate_python(raw)
     except ValidationError as error:
-        raise UserError(f"{name}: {' '.join(_sentence(error, raw).split())}") from error
+        raise UserError(
+            f"{name}: {' '.join(_sentence(error, raw, known, rest).split())}"
+        ) from error
 
 
-def _sentence(error: ValidationError, raw: Any) -> str:
-    """Describe the first fault: the key as the user wrote it, and what is allowed there."""
+def _sentence(error: ValidationError, raw: Any, known: Sequence[str], rest: str) -> str:
+    """Describe the first fault: the key as the user wrote it, and what is allowed there.
+
+    ``known`` are the keys at the top; ``rest`` says what others may stand there.
+    """
     fault = error.errors(include_url=False)[0]
     location = fault["loc"]
-    if fault["type"] == "model_type" and len(location) == 1 and location[0] not in KNOWN:
-        return (
-            f"unknown key '{location[0]}'; allowed at the top are {', '.join(KNOWN)} and exercises "
-            "with images, seeds, train, compare and variants."
-        )
+    if fault["type"] == "model_type" and len(location) == 1 and location[0] not in known:
+        return f"unknown key '{location[0]}'; allowed at the top are {', '.join(known)} and {rest}."
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
     message = re.sub("dictionary.*", "mapping", message.replace("tuple", "list"))
     key = _written(location, raw, fault["type"] == "missing")

@@ -10,7 +10,7 @@ from alexnet_lab.params.recipes import Arithmetic, Recipe
 
 OVERRIDES = ("lr", "epochs", "batch_size")  # top-level keys that override every recipe
 
-# What an exercise's figure can show: results/figures.py draws each.
+# What an exercise's figure can show: results/panels.py draws each.
 Panel = Literal[
     "train_loss",
     "test_loss",
@@ -49,6 +49,18 @@ class Compare(Strict):
     panels: Annotated[tuple[Panel, ...], Field(min_length=1)]
     threshold: Annotated[Number, Field(gt=0, lt=100)] | None = None  # % test accuracy
     gap_epochs: Count | None = None  # the gap is the mean over this many last epochs
+
+    @field_validator("quantities")
+    @classmethod
+    def _others(cls, quantities: tuple[Quantity, ...]) -> tuple[Quantity, ...]:
+        if {"final_accuracy", "speed_up"} & set(quantities):
+            raise ValueError(
+                "should name neither final_accuracy, which is always compared, nor "
+                "speed_up, which is the benchmark's"
+            )
+        if len(set(quantities)) < len(quantities):
+            raise ValueError("should not repeat a quantity")
+        return quantities
 
     @model_validator(mode="after")
     def _has_numbers(self) -> Self:

@@ -68,7 +68,8 @@ def overview_figure(exercises: Mapping[str, Runs], topics: Topics) -> Figure:
         for axis in axes[len(exercises) :]:
             axis.set_axis_off()
         for axis, (name, runs) in zip(axes, exercises.items(), strict=False):
-            draw_dots(axis, quantity.compute(runs), colours(runs.variants), quantity.digits)
+            values = quantity.compute(runs)
+            draw_dots(axis, values, colours(runs.variants), quantity.digits, quantity.missing)
             stated = topics[name].stated("final_accuracy")
             for row, variant in enumerate(runs.variants):
                 if variant in stated:
@@ -104,7 +105,7 @@ def _grid(panels: int) -> tuple[Figure, list[Axes]]:
 
 
 def _legend(figure: Figure, axes: list[Axes], colour: Colours, note: str) -> None:
-    """In the last cell if it is free, else above all panels."""
+    """Put the legend in the last cell if it is free, else above all panels."""
     handles = [Line2D([], [], color=shade, lw=3, label=name) for name, shade in colour.items()]
     handles.append(Line2D([], [], color="none", label=f"({note})"))
     if axes[-1].has_data() or axes[-1].texts:

@@ -49,14 +49,13 @@ class Lines:
 
 @dataclass(frozen=True)
 class Dots:
-    """Quantities, one row per variant. ``{threshold}`` and ``{gap_epochs}`` stand in the texts."""
+    """Quantities, one row per variant; {threshold} and {gap_epochs} are the exercise's."""
 
     title: str
     unit: str
     quantities: Mapping[Quantity, str]  # and their markers
     from_zero: bool = False
     zero_line: bool = False
-    missing: str = "–"
 
     def draw(self, axis: Axes, runs: Runs, colour: Colours) -> None:
         """Draw every seed of every variant, their mean and its interval."""
@@ -65,7 +64,7 @@ class Dots:
             quantity = QUANTITIES[name]
             values, digits = quantity.compute(runs), quantity.digits
             offset = 0.34 * ((count - 1) / 2 - place)
-            draw_dots(axis, values, colour, digits, self.missing, offset, marker)
+            draw_dots(axis, values, colour, digits, quantity.missing, offset, marker)
         if self.zero_line:
             axis.axvline(0, color="grey", lw=1)
         texts = runs.compare.model_dump()
@@ -102,7 +101,6 @@ PANELS: dict[Panel, Lines | Dots] = {
         "epochs",
         {"epochs_to_threshold": "o"},
         from_zero=True,
-        missing="not reached",
     ),
     "gap": Dots(
         "Generalisation gap (last {gap_epochs} epochs)",
@@ -138,7 +136,7 @@ def draw_dots(
     values: "pd.Series[float]",
     colour: Colours,
     digits: int,
-    missing: str = "–",
+    missing: str,
     offset: float = 0.0,
     marker: str = "o",
 ) -> None:

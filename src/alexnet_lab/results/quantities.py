@@ -43,6 +43,7 @@ class Measure:
     digits: int
     better: Literal["higher", "lower"] | None  # None: neither
     compute: Callable[[Runs], "pd.Series[float]"]  # one number per run; NaN if undefined
+    missing: str = "undefined"  # what is shown if it is
 
 
 def at_last_epoch(curves: pd.DataFrame) -> pd.DataFrame:
@@ -94,7 +95,9 @@ QUANTITIES: dict[Quantity, Measure] = {
         lambda runs: runs.curves.groupby(RUN, sort=False)["test_accuracy"].max(),
     ),
     "gradient_norm": Measure("gradient norm", 4, None, _final("gradient_norm")),
-    "epochs_to_threshold": Measure("epochs to {threshold:g} %", 1, "lower", epochs_to_threshold),
+    "epochs_to_threshold": Measure(
+        "epochs to {threshold:g} %", 1, "lower", epochs_to_threshold, missing="not reached"
+    ),
     "gap": Measure("gap", 4, "lower", _gap("train_loss")),
     "gap_clean": Measure("gap, clean", 4, "lower", _gap("train_loss_clean")),
     "change_at_jumps": Measure("change at the cuts (points)", 2, "higher", _change_at_jumps),

@@ -50,7 +50,7 @@ def _verdicts(ledger: Ledger, of_the_study: bool) -> str:
 
 
 def glance(sections: list[Section], takeaways: Ledger) -> pd.DataFrame:
-    """One row per exercise: its question, the answer in brief, how the text's claims fare."""
+    """One row per exercise: its question, the answer in brief, how many claims hold."""
     answered: list[tuple[str, str | None, Ledger]] = [
         (section.topic.question or section.name, section.brief, section.ledger)
         for section in sections

@@ -45,8 +45,9 @@ def training_section(name: str, topic: Topic, runs: Runs) -> Section:
     summary, comparisons = summarize(runs), compare_variants(runs)
     table = summary_table(summary, runs.compare)
     if "seconds" in runs.compare.panels:
-        mean = runs.timing.groupby("variant", sort=False)["seconds"].mean()
-        table[QUANTITIES["seconds"].label] = mean.round(QUANTITIES["seconds"].digits)
+        seconds = QUANTITIES["seconds"]
+        mean = seconds.compute(runs).groupby("variant", sort=False).mean()
+        table[seconds.label] = mean.round(seconds.digits)
     tables = [table]
     if comparisons:
         tables.append(comparison_table(comparisons, runs.compare))

@@ -73,7 +73,7 @@ def seeds_that_might_tell(comparison: Comparison) -> str:
 
 
 def claims_table(ledger: Ledger) -> pd.DataFrame:
-    """One row per claim: its words, what was measured with its interval, the verdict."""
+    """One row per claim: what it says, what was measured with its interval, the verdict."""
     rows = [
         {
             "the text says": finding.says,
@@ -92,7 +92,9 @@ def _measured(finding: Finding) -> str:
     if estimate.n == 0:
         return str(finding.original) if finding.quantity is None else "–"
     if isnan(estimate.mean):
-        return "not reached" if finding.quantity == "epochs_to_threshold" else "undefined"
+        return (
+            QUANTITIES[finding.quantity].missing if finding.quantity in QUANTITIES else "undefined"
+        )
     interval = "" if isnan(estimate.low) else f" ({estimate.low:.4g} to {estimate.high:.4g})"
     return f"{estimate.mean:.4g}{finding.unit}{interval}"
 
