@@ -174,7 +174,7 @@ def changed(key: Any, value: Any) -> Any:
     if isinstance(value, int):
         return value + 10  # a kernel stays odd, seeds stay distinct
     if isinstance(value, float):
-        return value * 0.9
+        return value * 0.9 if value else 0.1
     return OTHER.get(value, f"{value}?")
 
 
