@@ -11,7 +11,7 @@ DEMO := -S data.source=sample -S seeds=[0] -S epochs=6 -S threads=2 \
         -S benchmark.batch_sizes=[4,8] -S benchmark.iterations=3 -S benchmark.warmup_iterations=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro check test status unchanged experiments bench review clean
+.PHONY: help setup demo repro plan progress check test status unchanged experiments bench review clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,13 @@ repro: setup ## rebuild every result that is not up to date, on the full data
 	@dvc repro
 	@python -m rich.markdown REPORT.md
 	@echo && echo "Every result is up to date: read REPORT.md, or open plots/report.html."
+
+plan: setup ## what would be trained, before anything runs: make plan WHAT='-S lr=0.05'
+	@dvc repro --quiet prepare
+	@$(BIN)/python -m alexnet_lab.plan $(WHAT)
+
+progress: setup ## draw the curves of runs under way, from another terminal: progress/*.png
+	@$(BIN)/python -m alexnet_lab.results.progress
 
 check: setup ## lint, format, types, and the contracts between code and dvc.yaml
 	ruff check .
@@ -71,5 +78,5 @@ review: setup ## Markdown: parameters, metrics and verdicts against BASE (origin
 	@echo && echo "### Metrics" && echo && dvc metrics diff --md $(BASE)
 	@echo && echo "### Verdicts" && echo && $(BIN)/python -m alexnet_lab.results.review $(BASE)
 
-clean: ## remove environment, demo and checkpoints; results and data stay
-	rm -rf .venv demo .checkpoints .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove environment, demo and the store of runs; results and data stay
+	rm -rf .venv demo progress .runs .mypy_cache .pytest_cache .ruff_cache

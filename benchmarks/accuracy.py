@@ -10,14 +10,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from alexnet_lab import cli, console, params
 from alexnet_lab.data.datasets import load
-from alexnet_lab.learning.training import Epoch
-from alexnet_lab.learning.workers import plan, train_seeds
-from alexnet_lab.machine.checkpoint import exclusive
-from alexnet_lab.machine.devices import choose_device
-from alexnet_lab.machine.files import discard
+from alexnet_lab.learning.epoch import Epoch
+from alexnet_lab.machine.hardware import this_machine
+from alexnet_lab.runs.site import Site
+from alexnet_lab.runs.stage import train_runs
+from alexnet_lab.runs.store import the_store
 from benchmarks import reference
 
 
@@ -30,19 +31,16 @@ def main() -> None:
     args = parser.parse_args()
     study = params.load()
     study = study.model_copy(update={"epochs": args.epochs})
-    seeds = study.seeds_of(args.exercise)
-    folder = Path("data", study.exercise(args.exercise).images)
-    job = plan(study, args.exercise, args.variant, folder, console.say)
-    with exclusive(job.checkpoints, console.say):
-        engine = accuracies(train_seeds(job, seeds))
-        discard(job.checkpoints)
-    data = load(folder).to(choose_device())
+    stage = (args.exercise, args.variant)
+    site = Site(study, Path("data"), this_machine(), the_store())
+    runs = site.runs(*stage, site.precision(*stage, console.say))
+    engine = accuracies(record.epoch for record, _ in train_runs(site, *stage, runs))
+    device = torch.device(site.hardware.device)
+    data = load(runs[0].data).to(device)
     usual = accuracies(
-        epoch
-        for seed in seeds
-        for epoch in reference.train(job.recipe, data, seed, choose_device())
+        epoch for run in runs for epoch in reference.train(run.recipe, data, run.seed, device)
     )
-    names = (f"engine, {job.precision}", "reference")
+    names = (f"engine, {runs[0].precision}", "reference")
     frame = pd.DataFrame(dict(zip(names, map(mean_and_spread, (engine, usual)), strict=True)))
     frame["difference of means"] = (engine.mean() - usual.mean()).map("{:+.2f}".format)
     console.show_table(f"{args.exercise} {args.variant}: test accuracy (%)", frame)

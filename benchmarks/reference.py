@@ -17,9 +17,9 @@ from torchvision import transforms
 
 from alexnet_lab.data.datasets import Dataset
 from alexnet_lab.errors import UserError
+from alexnet_lab.learning.epoch import Epoch
 from alexnet_lab.learning.models import build
 from alexnet_lab.learning.schedules import learning_rate
-from alexnet_lab.learning.training import Epoch
 from alexnet_lab.params import recipes
 from alexnet_lab.params.recipes import Op, Optimizer, Recipe
 

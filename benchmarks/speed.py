@@ -23,18 +23,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from alexnet_lab import cli, console, params
 from alexnet_lab.data.datasets import Dataset, load
 from alexnet_lab.learning.models import build
-from alexnet_lab.learning.precision import choose
 from alexnet_lab.learning.training import train
-from alexnet_lab.learning.workers import worker_count
-from alexnet_lab.machine.devices import (
-    choose_device,
-    hardware_name,
-    make_deterministic,
-    synchronize,
-)
+from alexnet_lab.machine.devices import make_deterministic, synchronize
 from alexnet_lab.machine.files import write_json
+from alexnet_lab.machine.hardware import this_machine
 from alexnet_lab.machine.processes import Remote
 from alexnet_lab.params.recipes import Arithmetic, Recipe
+from alexnet_lab.runs.site import Site
+from alexnet_lab.runs.stage import worker_count
+from alexnet_lab.runs.store import the_store
 from benchmarks import reference
 
 CASES = {  # stage: the fraction of the data that a turn takes
@@ -48,6 +45,11 @@ CASES = {  # stage: the fraction of the data that a turn takes
     "batchnorm@with_bn": 0.1,
 }
 SIDE = 2048  # rows and columns of the matrices that the peak is measured with
+
+
+def the_device() -> torch.device:
+    """Where both sides compute."""
+    return torch.device(this_machine().device)
 
 
 class Side:
@@ -85,7 +87,7 @@ def _memory_mib(iterate: Callable[[int], Iterator[Any]], seed: int) -> Iterator[
 
 def reference_epochs(recipe: Recipe, folder: Path, fraction: float, seed: int) -> Iterator[Any]:
     """Train in the usual way, with torch's own choice of threads."""
-    yield from reference.train(recipe, part(load(folder), fraction), seed, choose_device())
+    yield from reference.train(recipe, part(load(folder), fraction), seed, the_device())
 
 
 def engine_epochs(
@@ -99,7 +101,7 @@ def engine_epochs(
 def products(precision: torch.dtype, threads: int, seed: int) -> Iterator[None]:
     """Multiply matrices without end: ``2 SIDE**3`` FLOP per step."""
     make_deterministic(threads)
-    device = choose_device()
+    device = the_device()
     left, right = (torch.randn(SIDE, SIDE, device=device).to(precision) for _ in range(2))
     while True:
         left @ right
@@ -113,7 +115,7 @@ def part(data: Dataset, fraction: float) -> Dataset:
         array[: round(len(array) * fraction)]
         for array in (data.train_images, data.train_labels, data.test_images, data.test_labels)
     )
-    return Dataset(*arrays).to(choose_device())
+    return Dataset(*arrays).to(the_device())
 
 
 def epoch_flop(recipe: Recipe, data: Dataset) -> float:
@@ -192,14 +194,16 @@ def main() -> None:
     args = parser.parse_args()
     study = params.load()
     make_deterministic(study.threads)
+    site = Site(study, Path("data"), this_machine(), the_store())
     results: dict[str, dict[str, Any]] = {}
     for case in args.cases:
         fraction = CASES[case]
         exercise, variant = case.split("@")
         folder = Path("data", study.exercise(exercise).images)
         recipe, data = study.recipe(exercise, variant), load(folder)
-        seeds = worker_count(len(study.seeds_of(exercise)), study.threads)
-        precision = choose(study.precision, recipe, data.to(choose_device()), console.say)
+        workers = worker_count(study.threads, site.hardware)
+        seeds = min(len(study.seeds_of(exercise)), workers)
+        precision = site.precision(exercise, variant, console.say)
         turns, mib = take_turns(
             recipe, folder, fraction, study.threads, precision, seeds, args.turns
         )
@@ -207,7 +211,7 @@ def main() -> None:
         results[case] |= {"precision": precision, "memory_mib": round(mib)}
         console.say(f"{case}: {results[case]['ratio']:.2f} times as fast as the reference")
     console.show_table(
-        f"Seconds per epoch, and their ratio, on {hardware_name(choose_device())}", table(results)
+        f"Seconds per epoch, and their ratio, on {site.hardware.name}", table(results)
     )
     write_json(results, args.out)
 

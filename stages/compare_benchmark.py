@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from alexnet_lab import cli, console, params
-from alexnet_lab.machine.files import read_runs, replace, write_json
+from alexnet_lab.machine.files import replace, write_json
 from alexnet_lab.results.figures import benchmark_figure
+from alexnet_lab.results.runs import read_runs
 from alexnet_lab.results.throughput import benchmark_metrics, throughput
 
 

@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 
 from alexnet_lab import cli, params
-from alexnet_lab.machine.files import read_runs, replace, write_json
+from alexnet_lab.machine.files import replace, write_json
 from alexnet_lab.results.claims import check_all
 from alexnet_lab.results.figures import overview_figure
 from alexnet_lab.results.page import benchmark_charts, page, read_pictures, training_charts
 from alexnet_lab.results.report import ledger, made_of, remarks, report
-from alexnet_lab.results.runs import read
+from alexnet_lab.results.runs import read, read_runs
 from alexnet_lab.results.sections import benchmark_section, training_section
 
 

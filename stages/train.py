@@ -4,10 +4,12 @@ import argparse
 from pathlib import Path
 
 from alexnet_lab import cli, console, params
-from alexnet_lab.learning.training import curves, timing
-from alexnet_lab.learning.workers import done_before, plan, train_seeds
-from alexnet_lab.machine.checkpoint import exclusive, finish
 from alexnet_lab.machine.files import write_csv
+from alexnet_lab.machine.hardware import this_machine
+from alexnet_lab.runs.records import Record, curves, timing
+from alexnet_lab.runs.site import Site
+from alexnet_lab.runs.stage import outlook, train_runs
+from alexnet_lab.runs.store import the_store
 
 
 def main() -> None:
@@ -18,20 +20,19 @@ def main() -> None:
     parser.add_argument("--curves", type=Path, required=True)
     parser.add_argument("--timing", type=Path, required=True)
     args = parser.parse_args()
+    stage = (args.exercise, args.variant)
 
-    study = params.load()
-    seeds = study.seeds_of(args.exercise)
-    data = args.data / study.exercise(args.exercise).images
-    job = plan(study, args.exercise, args.variant, data, console.say)
-    titles = {seed: job.title(seed) for seed in seeds}
-    where = {"precision": job.precision, "hardware": job.hardware}
-    with exclusive(job.checkpoints, console.say):
-        done = done_before(job, seeds, console.say)
-        now = train_seeds(job, seeds)
-        epochs = sorted(console.follow(now, done, titles, job.recipe.epochs))
-        write_csv(timing(epochs, **where), args.timing)
-        write_csv(curves(epochs), args.curves)
-        finish(job.checkpoints, args.timing)
+    site = Site(params.load(), args.data, this_machine(), the_store())
+    runs = site.runs(*stage, site.precision(*stage, console.say))
+    for line in outlook(runs, site.store, *stage):
+        console.say(line)
+    titles = {run.seed: run.title for run in runs}
+    known: dict[tuple[int, int], Record] = {}
+    for record in console.follow(train_runs(site, *stage, runs), titles, len(runs[0].names)):
+        known.setdefault((record.epoch.seed, record.epoch.epoch), record)
+    records = [known[key] for key in sorted(known)]
+    write_csv(timing(records), args.timing)
+    write_csv(curves(records), args.curves)
 
 
 if __name__ == "__main__":

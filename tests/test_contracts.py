@@ -34,6 +34,8 @@ FLOORS = (
     "machine",
     "data",
     "learning",
+    "runs",
+    "plan",
     "benchmark",
     "results",
 )

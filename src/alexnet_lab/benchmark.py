@@ -18,12 +18,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from alexnet_lab.learning.models import AlexNet, parameter_count
 from alexnet_lab.machine.devices import (
-    hardware_name,
-    has_gpu,
     is_out_of_memory,
     synchronize,
     use_full_precision,
 )
+from alexnet_lab.machine.hardware import cpu, gpu, has_gpu
 from alexnet_lab.machine.processes import DeathError, Remote
 from alexnet_lab.params.study import Benchmark
 
@@ -91,8 +90,9 @@ def measure(benchmark: Benchmark, device_name: str, batch_size: int) -> Measurem
         if not is_out_of_memory(error):
             raise
         return Measurement(batch_size, TOO_LARGE)
-    memory, name = peak_memory_mib(device), hardware_name(device)
-    return Measurement(batch_size, MEASURED, tuple(seconds), memory, name)
+    hardware = gpu() if device.type == "cuda" else cpu()
+    memory = peak_memory_mib(device)
+    return Measurement(batch_size, MEASURED, tuple(seconds), memory, hardware.name)
 
 
 def time_steps(benchmark: Benchmark, device: torch.device, batch_size: int) -> list[float]:

@@ -46,6 +46,14 @@ def run(main: Callable[[], None]) -> None:
         _end(stopped.signal)
 
 
+def dvc_command() -> list[str]:
+    """The words of the command that DVC, which runs this stage, was started with."""
+    try:
+        return Path(f"/proc/{DVC}/cmdline").read_text().split("\0")
+    except OSError:  # no /proc
+        return []
+
+
 def _stop(number: int, _: FrameType | None) -> None:
     raise Stopped(number)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -15,7 +15,8 @@ if TYPE_CHECKING:  # only for annotations: a stage should not wait for torch bef
     import pandas as pd
 
     from alexnet_lab.benchmark import Measurement
-    from alexnet_lab.learning.training import Epoch
+    from alexnet_lab.learning.epoch import Epoch
+    from alexnet_lab.runs.records import Record
 
 console = Console(soft_wrap=True)  # a line of a log stays one line
 
@@ -26,31 +27,44 @@ def say(line: str) -> None:
 
 
 def follow(
-    epochs: Iterable[Epoch], done: Mapping[int, int], titles: Mapping[int, str], total: int
-) -> Iterator[Epoch]:
-    """Pass each epoch on and show one progress bar per seed.
+    records: Iterable[tuple[Record, bool]], titles: Mapping[int, str], total: int
+) -> Iterator[Record]:
+    """Pass each record on, and show one progress bar per seed, with its accuracy as a curve.
 
-    Without a terminal, print one line per epoch, except for those that each seed had done before.
+    Without a terminal, print one line per epoch that was trained.
     """
     if not console.is_terminal:
-        for epoch in epochs:
-            if epoch.epoch > done[epoch.seed]:
+        for record, trained in records:
+            epoch = record.epoch
+            if trained:
                 console.print(
                     f"{titles[epoch.seed]} epoch {epoch.epoch}/{total}: {_numbers(epoch)}"
                 )
-            yield epoch
+            yield record
         return
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.completed}/{task.total} epochs {task.fields[numbers]}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.completed}/{task.total} epochs {task.fields[curve]}"),
+        TextColumn("{task.fields[numbers]}"),
         TimeRemainingColumn(),
     )
+    accuracies: dict[int, list[float]] = {seed: [] for seed in titles}
     with Progress(*columns, console=console) as progress:
-        bars = {seed: progress.add_task(titles[seed], total=total, numbers="") for seed in titles}
-        for epoch in epochs:
-            progress.update(bars[epoch.seed], completed=epoch.epoch, numbers=_numbers(epoch))
-            yield epoch
+        bars = {
+            seed: progress.add_task(title, total=total, numbers="", curve="")
+            for seed, title in titles.items()
+        }
+        for record, _ in records:
+            epoch, so_far = record.epoch, accuracies[record.epoch.seed]
+            so_far[epoch.epoch - 1 :] = [epoch.test_accuracy]
+            progress.update(
+                bars[epoch.seed],
+                completed=epoch.epoch,
+                curve=sparkline(so_far),
+                numbers=_numbers(epoch),
+            )
+            yield record
 
 
 def _numbers(epoch: Epoch) -> str:
@@ -58,6 +72,14 @@ def _numbers(epoch: Epoch) -> str:
         f"loss {epoch.train_loss:.4f}, test accuracy {epoch.test_accuracy:.2f} %, "
         f"{epoch.seconds:.1f} s"
     )
+
+
+def sparkline(values: Sequence[float], width: int = 16) -> str:
+    """A curve in one line of text, from 0 to the highest value; the last value of each part."""
+    ends = [len(values) * (n + 1) // width for n in range(width)]
+    parts = [values[end - 1] for end in ends] if len(values) > width else values
+    top = max(parts, default=0) or 1
+    return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * value / top))] for value in parts)
 
 
 def show_table(title: str, frame: pd.DataFrame) -> None:

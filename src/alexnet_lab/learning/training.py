@@ -1,14 +1,12 @@
 """One training run, in plain sight: the loop that every exercise's variants go through.
 
 The data set stays on the device as uint8; a batch is an index into it, augmented and normalised
-there. Losses are means over images, accuracy is in percent, seconds cover the training pass
-alone. benchmarks/README.md says what makes it fast, and what did not.
+there. benchmarks/README.md says what makes it fast, and what did not.
 """
 
+import io
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +15,10 @@ from torch.nn import functional as F
 from alexnet_lab.data.datasets import Dataset
 from alexnet_lab.errors import UserError
 from alexnet_lab.learning.augment import augment
+from alexnet_lab.learning.epoch import Epoch
 from alexnet_lab.learning.models import Classifier, build
 from alexnet_lab.learning.random_streams import stream, stream_seed
 from alexnet_lab.learning.schedules import learning_rate
-from alexnet_lab.machine.checkpoint import Checkpoints
 from alexnet_lab.machine.devices import synchronize
 from alexnet_lab.params import recipes
 from alexnet_lab.params.recipes import Arithmetic, Optimizer, Recipe
@@ -28,65 +26,56 @@ from alexnet_lab.params.recipes import Arithmetic, Optimizer, Recipe
 TEST_BATCH = 128  # images; small enough to stay in cache. It changes only the last bits of a result
 
 
-@dataclass(frozen=True, order=True)
-class Epoch:
-    """What one epoch (from 1) of one seed's run gave: a row of the curves."""
+class Learner:
+    """A network in training, after ``done`` epochs, on the device that ``data`` is on.
 
-    seed: int
-    epoch: int
-    lr: float
-    train_loss: float  # while learning: dropout and augmentation on
-    train_loss_clean: float | None  # after the epoch: both off, as for test_loss
-    test_loss: float
-    test_accuracy: float  # %
-    gradient_norm: float  # of the first layer's weights, mean over the batches
-    seconds: float
-
-
-def curves(epochs: Iterable[Epoch]) -> list[dict[str, Any]]:
-    """Rows of the numbers that are the same whenever the run is repeated."""
-    return [{key: value for key, value in vars(e).items() if key != "seconds"} for e in epochs]
-
-
-def timing(epochs: Iterable[Epoch], **where: str) -> list[dict[str, Any]]:
-    """Rows of the seconds, which differ at every run, with ``where`` the run took place."""
-    return [{"seed": e.seed, "epoch": e.epoch, "seconds": e.seconds, **where} for e in epochs]
-
-
-def train(
-    recipe: Recipe,
-    data: Dataset,
-    seed: int,
-    precision: Arithmetic,
-    checkpoints: Checkpoints | None = None,
-) -> Iterator[Epoch]:
-    """Train one network on the device that ``data`` is on, yielding each epoch once it is saved.
-
-    The epochs that the checkpoints hold come first, at once. UserError if the recipe does not fit
-    the images or a checkpoint cannot be read or written.
+    UserError if the recipe does not fit the images.
     """
-    check_fit(recipe, data)
-    state = checkpoints.load() if checkpoints else None
-    done: list[dict[str, Any]] = state["epochs"] if state else []
-    yield from (Epoch(**row) for row in done)
-    if len(done) == recipe.epochs:
-        return
-    network = build(recipe.model, data.image_shape, data.classes, seed)
-    classifier = Classifier(network, recipe.normalize, precision).to(data.device)
-    optimizer = make_optimizer(recipe.optimizer, classifier, recipe.lr)
-    if state:
-        classifier.load_state_dict(state["classifier"])
-        optimizer.load_state_dict(state["optimizer"])
-    for number in range(len(done), recipe.epochs):
-        epoch = run_epoch(classifier, optimizer, recipe, data, seed, number)
-        done.append(asdict(epoch))
-        if checkpoints:
-            state = {"epochs": done}
-            if len(done) < recipe.epochs:  # after the last epoch, no run needs the weights
-                state["classifier"] = classifier.state_dict()
-                state["optimizer"] = optimizer.state_dict()
-            checkpoints.save(len(done), state)
-        yield epoch
+
+    def __init__(self, recipe: Recipe, data: Dataset, seed: int, precision: Arithmetic) -> None:
+        check_fit(recipe, data)
+        self.recipe, self.data, self.seed, self.done = recipe, data, seed, 0
+        network = build(recipe.model, data.image_shape, data.classes, seed)
+        self.classifier = Classifier(network, recipe.normalize, precision).to(data.device)
+        self.optimizer = make_optimizer(recipe.optimizer, self.classifier, recipe.lr)
+
+    def epoch(self) -> Epoch:
+        """Train for one epoch and measure what it gave."""
+        epoch = run_epoch(
+            self.classifier, self.optimizer, self.recipe, self.data, self.seed, self.done
+        )
+        self.done += 1
+        return epoch
+
+    def state(self) -> bytes:
+        """Weights, and what the optimiser remembers: all that the next epoch needs.
+
+        Random streams are derived from the epoch's number and need not be kept.
+        """
+        buffer = io.BytesIO()  # torch.save to a file hides why a disk refuses
+        parts = {
+            "classifier": self.classifier.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        torch.save(parts, buffer)
+        return buffer.getvalue()
+
+    def restore(self, state: bytes, done: int) -> None:
+        """Go on from a state after ``done`` epochs. UnpicklingError if it is something else."""
+        parts = torch.load(io.BytesIO(state), "cpu", weights_only=True)
+        self.classifier.load_state_dict(parts["classifier"])
+        self.optimizer.load_state_dict(parts["optimizer"])
+        self.done = done
+
+
+def train(recipe: Recipe, data: Dataset, seed: int, precision: Arithmetic) -> Iterator[Epoch]:
+    """Train one network from nothing, on the device that ``data`` is on, epoch by epoch.
+
+    UserError if the recipe does not fit the images.
+    """
+    learner = Learner(recipe, data, seed, precision)
+    while learner.done < recipe.epochs:
+        yield learner.epoch()
 
 
 def run_epoch(

@@ -1,6 +1,8 @@
 """Files that are complete or absent: each is written beside its place, flushed, then renamed."""
 
+import csv
 import errno
+import io
 import json
 import math
 import os
@@ -10,8 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from alexnet_lab.errors import UserError
 
 FIX = "Free some disk space or fix the permissions, then run the same command again."
@@ -19,8 +19,18 @@ FIX = "Free some disk space or fix the permissions, then run the same command ag
 
 def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     """Write one line per row, with six significant digits, and nothing for an undefined value."""
-    frame = pd.DataFrame(list(rows))
-    replace(path, lambda new: frame.to_csv(new, index=False, float_format="%.6g"))
+    rows, text = list(rows), io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(rows[0] if rows else ())
+    writer.writerows([digits(value) for value in row.values()] for row in rows)
+    replace(path, lambda new: new.write_text(text.getvalue()))
+
+
+def digits(value: Any) -> Any:
+    """A value as a CSV file shows it: a float in six significant digits, empty if undefined."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return value
 
 
 def write_json(content: Any, path: Path) -> None:
@@ -117,24 +127,6 @@ def _finite(content: Any) -> Any:
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content
-
-
-def read_runs(folder: Path, variants: Iterable[str]) -> pd.DataFrame:
-    """Read the variants' CSV files as one frame with a column ``variant``; ignore other files.
-
-    UserError if one is missing or is no CSV file.
-    """
-    return pd.concat(
-        [_read_csv(folder / f"{name}.csv").assign(variant=name) for name in variants],
-        ignore_index=True,
-    )
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read; `dvc repro` makes it.") from error
 
 
 def read_json(path: Path) -> Any:

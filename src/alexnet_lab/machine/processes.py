@@ -105,23 +105,40 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def side_by_side(iterators: Sequence[Callable[[], Iterator[Item]]], at_once: int) -> Iterator[Item]:
+def side_by_side(
+    iterators: Sequence[Callable[[], Iterator[Item]]],
+    at_once: int,
+    spare: Callable[[], Callable[[], Iterator[Item]] | None] = lambda: None,
+) -> Iterator[Item]:
     """Yield the items of all iterators as they come, running ``at_once`` processes at a time.
 
-    It raises what Remote.answer raises.
+    While fewer iterators are left than that, processes run what ``spare`` gives, if anything:
+    nobody waits for these, sees their items or hears of their errors. It raises what
+    Remote.answer raises.
     """
     waiting = list(iterators)
     running: dict[Any, Remote[Item]] = {}
+    ours: set[Any] = set()
     with ExitStack() as stack:
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                remote = stack.enter_context(Remote(waiting.pop(0)))
+        while waiting or ours:
+            while len(running) < at_once and (iterate := waiting[0] if waiting else spare()):
+                remote = stack.enter_context(Remote(iterate))
                 remote.ask()
                 running[remote.pipe] = remote
+                if waiting:
+                    waiting.pop(0)
+                    ours.add(remote.pipe)
             for pipe in connection.wait(list(running)):
-                item = running[pipe].answer()
+                try:
+                    item = running[pipe].answer()
+                except (DeathError, UserError):
+                    if pipe in ours:
+                        raise
+                    item = None
                 if item is None:
                     del running[pipe]
-                else:
-                    running[pipe].ask()
+                    ours.discard(pipe)
+                    continue
+                running[pipe].ask()
+                if pipe in ours:
                     yield item

@@ -45,9 +45,13 @@ def colours(variants: Sequence[str]) -> dict[str, str]:
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(variants)}
 
 
-def training_figure(runs: Runs) -> Figure:
-    """The exercise's panels, two per row, under one legend of its variants."""
-    colour = colours(runs.variants)
+def training_figure(runs: Runs, variants: Sequence[str] | None = None) -> Figure:
+    """The exercise's panels, two per row, under one legend of its variants.
+
+    ``variants`` are all of the exercise's, if some have no runs yet: colours go by their order.
+    """
+    every = colours(variants or runs.variants)
+    colour = {variant: every[variant] for variant in runs.variants}
     shown = replace(runs, curves=before_divergence(runs))
     with mpl.rc_context(STYLE):
         figure, axes = _grid(len(runs.compare.panels))

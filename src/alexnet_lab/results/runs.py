@@ -1,12 +1,13 @@
 """All runs of one exercise, as they are read from metrics/."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from alexnet_lab.data.sources import image_set
-from alexnet_lab.machine.files import read_runs
+from alexnet_lab.errors import UserError
 from alexnet_lab.params.study import Compare, Exercise
 
 
@@ -33,3 +34,21 @@ def read(exercise: Exercise, curves: Path, timing: Path) -> Runs:
         exercise.compare,
         image_set(exercise.images).classes,
     )
+
+
+def read_runs(folder: Path, variants: Iterable[str]) -> pd.DataFrame:
+    """Read the variants' CSV files as one frame with a column ``variant``; ignore other files.
+
+    UserError if one is missing or is no CSV file.
+    """
+    return pd.concat(
+        [_read_csv(folder / f"{name}.csv").assign(variant=name) for name in variants],
+        ignore_index=True,
+    )
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read; `dvc repro` makes it.") from error

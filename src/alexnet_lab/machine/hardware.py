@@ -1,0 +1,110 @@
+"""What is this machine, and can it do bf16? Asked without torch, whose import takes seconds.
+
+Machines of one ``kind`` compute the same bits: it is part of the name of every epoch.
+"""
+
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from alexnet_lab.errors import UserError
+
+Device = Literal["cpu", "cuda"]
+
+BF16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # as Linux names them: x86, x86, ARM
+# Variables that let torch's libraries compute with fewer instructions, and so other bits.
+LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE")
+SMALLER = (  # what to do if memory runs out
+    "lower batch_size (-S batch_size=64) or the model's sizes in params.yaml, or train fewer "
+    "seeds at once with ALEXNET_LAB_WORKERS=1."
+)
+# Signs of a GPU's driver: NVIDIA, WSL, ROCm, Jetson. Without one, torch need not be asked.
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "/dev/nvmap")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where a run computes."""
+
+    device: Device
+    kind: str  # such as "AMD EPYC (family 25, model 17, bf16)" or "NVIDIA H100 80GB HBM3"
+    bf16: bool  # whether it computes in bf16 itself: elsewhere bf16 is emulated, and slow
+
+    @property
+    def name(self) -> str:
+        """The kind, and how many cores there are, for a table of times."""
+        return f"{self.kind}, {core_count()} cores" if self.device == "cpu" else self.kind
+
+    def is_kind_of(self, name: str) -> bool:
+        """Whether a name that was written down is of this kind, whatever its number of cores."""
+        return name == self.kind or name.startswith(f"{self.kind}, ")
+
+
+def this_machine() -> Hardware:
+    """CUDA if there is such a device, else the CPU; ALEXNET_LAB_DEVICE overrides.
+
+    UserError if it names another device or one that is not there.
+    """
+    name = os.environ.get("ALEXNET_LAB_DEVICE") or "auto"
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"ALEXNET_LAB_DEVICE is '{name}'; it should be cpu or cuda.")
+    if name == "cpu" or (name == "auto" and not has_driver()):
+        return cpu()
+    if has_gpu():
+        return gpu()
+    if name == "cuda":
+        raise UserError("ALEXNET_LAB_DEVICE is cuda, but torch finds no CUDA device here.")
+    return cpu()
+
+
+def has_driver() -> bool:
+    """Whether there may be a GPU that torch can use."""
+    return sys.platform == "win32" or any(Path(sign).exists() for sign in DRIVERS)
+
+
+def has_gpu() -> bool:
+    """Whether torch can run on a CUDA device here."""
+    import torch  # here, since that takes seconds
+
+    return torch.cuda.is_available()
+
+
+def gpu() -> Hardware:
+    """The CUDA device. It has bf16 from compute capability 8.0 on."""
+    import torch
+
+    bf16 = torch.cuda.get_device_capability() >= (8, 0)
+    return Hardware("cuda", torch.cuda.get_device_name(), bf16)
+
+
+def cpu() -> Hardware:
+    """The CPU, by its generation: one vendor's name can stand for several."""
+    facts = _cpu_facts()
+    known = set(facts.get("flags", facts.get("Features", "")).split())
+    bf16 = bool(known & BF16_INSTRUCTIONS)
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    parts = [f"family {facts['cpu family']}"] if "cpu family" in facts else []
+    parts += [f"{key.split()[-1]} {facts[key]}" for key in ("model", "CPU part") if key in facts]
+    parts += ["bf16" if bf16 else "no bf16"]
+    parts += [f"{limit}={os.environ[limit]}" for limit in LIMITS if limit in os.environ]
+    return Hardware("cpu", f"{name} ({', '.join(parts)})", bf16)
+
+
+def _cpu_facts() -> dict[str, str]:
+    """What Linux says of the first CPU; nothing elsewhere."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def core_count() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

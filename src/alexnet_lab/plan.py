@@ -1,0 +1,122 @@
+"""What would `dvc repro` train, or a what-if? Nothing runs: python -m alexnet_lab.plan -S lr=0.05.
+
+An epoch that several stages share is counted once, where DVC comes to it first.
+"""
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import mean
+
+import pandas as pd
+import yaml
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.stage import PipelineStage
+from dvc.utils.hydra import apply_overrides
+
+from alexnet_lab import cli, console, params
+from alexnet_lab.errors import UserError
+from alexnet_lab.machine.hardware import this_machine
+from alexnet_lab.runs.ahead import changed_parameters
+from alexnet_lab.runs.committed import committed_seconds
+from alexnet_lab.runs.run import Run
+from alexnet_lab.runs.site import Site
+from alexnet_lab.runs.stage import known_epochs, worker_count
+from alexnet_lab.runs.store import Store, the_store
+
+PARAMS = Path("params.yaml")
+
+
+def main() -> None:
+    """Print the plan as a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = with_overrides(args.set_param, Path(folder) / PARAMS.name)
+        study, raw = params.load(path), yaml.safe_load(path.read_text())
+    if study.data != params.load().data:
+        console.say("With other data, no epoch is known: dvc repro prepare first, then plan.")
+        return
+    site = Site(study, Path("data"), this_machine(), the_store())
+    lock = yaml.safe_load(Path("dvc.lock").read_text())["stages"]
+    stale = {stage.name for stage in stale_stages()}
+    due = [
+        (exercise, variant, runs)
+        for exercise, variant, runs in site.all_runs()
+        if f"{exercise}@{variant}" in stale or changed_parameters(lock, raw, exercise, variant)
+    ]
+    if not due:
+        console.say("Every training stage is up to date: nothing would be trained.")
+        return
+    frame = plan(due, site.store)
+    workers = worker_count(study.threads, site.hardware)
+    seconds = (frame["to train"] * frame["s/epoch"]).sum() / workers
+    shown = frame.assign(time=(frame["to train"] * frame["s/epoch"] / workers).map(duration))
+    console.show_table(f"What would be trained, on {site.hardware.name}", shown)
+    console.say(
+        f"{frame['known'].sum():,} epochs are known, {frame['to train'].sum():,} are to train: "
+        f"{duration(seconds)} with {workers} at once, by past seconds."
+    )
+
+
+def with_overrides(overrides: list[str], path: Path) -> Path:
+    """A copy of params.yaml with what-ifs applied, as `dvc exp run -S` applies them.
+
+    UserError if one cannot be applied.
+    """
+    shutil.copy(PARAMS, path)
+    try:
+        apply_overrides(path, overrides)
+    except DvcException as error:
+        raise UserError(f"-S {' -S '.join(overrides)} cannot be applied: {error}") from error
+    return path
+
+
+def stale_stages() -> list[PipelineStage]:
+    """The stages that differ from dvc.lock as they stand, missing data aside."""
+    with Repo() as repo, repo.lock:
+        stages = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
+        return [stage for stage in stages if stage.changed(allow_missing=True)]
+
+
+def plan(due: Iterable[tuple[str, str, list[Run]]], store: Store) -> pd.DataFrame:
+    """One row per stage: its epochs, how many are known and to train, past seconds of one."""
+    rows, planned = {}, set[str]()
+    for exercise, variant, runs in due:
+        epochs = [known_epochs(run, store) for run in runs]
+        known = [record for run in epochs for record in run if record]
+        to_train = 0
+        for run, records in zip(runs, epochs, strict=True):
+            missing = [n for n, record in enumerate(records) if record is None]
+            new = [n for n in missing if run.names[n] not in planned]
+            if new and new[0] == missing[0]:  # no other stage leaves its state there
+                to_train += new[0] - run.start(new[0], store)
+            to_train += len(new)
+            planned.update(run.names)
+        past = [record.epoch.seconds for record in known]
+        past = past or committed_seconds(exercise, variant) or committed_seconds(exercise)
+        rows[f"{exercise}@{variant}"] = {
+            "epochs": sum(map(len, epochs)),
+            "known": len(known),
+            "to train": to_train,
+            "s/epoch": round(mean(past), 1) if past else float("nan"),
+        }
+    return pd.DataFrame(rows).T.astype({"epochs": int, "known": int, "to train": int})
+
+
+def duration(seconds: float) -> str:
+    """Such as "2 h 05 min", "7 min" or "40 s"; "?" if it is not known."""
+    if seconds != seconds:
+        return "?"
+    minutes, hours = round(seconds / 60), round(seconds / 60) // 60
+    if hours:
+        return f"{hours} h {minutes % 60:02} min"
+    return f"{minutes} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,63 @@
+"""Which stages will DVC run after this one? An idle core can work for them, since the store keeps.
+
+A guess costs nothing but idle time: DVC alone decides, and what it asks for is looked up by name.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from alexnet_lab import cli
+from alexnet_lab.params.study import Study
+
+Tree = dict[str, Any]  # of a YAML file
+ABSENT = object()
+
+
+def stages_to_come(study: Study, exercise: str, variant: str) -> list[tuple[str, str]]:
+    """The training stages (exercise, variant) that DVC has still to run; none without DVC.
+
+    A stage runs if its parameters are not those of dvc.lock. If the parameters of the present
+    stage are, then it runs for its code or its data, and so will all others.
+    """
+    if "DVC_STAGE" not in os.environ:
+        return []
+    every = [(e, v) for e, content in study.exercises.items() for v in content.variants]
+    asked = _asked_for(cli.dvc_command(), study)
+    lock, raw = _yaml(Path("dvc.lock")).get("stages", {}), _yaml(Path("params.yaml"))
+    all_run = not changed_parameters(lock, raw, exercise, variant)
+    return [
+        (e, v)
+        for e, v in every
+        if (e, v) != (exercise, variant)
+        and (not asked or asked & {e, f"{e}@{v}"})
+        and (all_run or changed_parameters(lock, raw, e, v))
+    ]
+
+
+def _asked_for(command: list[str], study: Study) -> set[str]:
+    """The exercises or stages that DVC's command names; none means all."""
+    words = {word.removeprefix("compare@") for word in command}
+    return {word for word in words if word.split("@")[0] in study.exercises}
+
+
+def changed_parameters(lock: Tree, raw: Tree, exercise: str, variant: str) -> bool:
+    """Whether a stage's parameters differ from those that dvc.lock has for it."""
+    recorded = lock.get(f"{exercise}@{variant}", {}).get("params", {}).get("params.yaml")
+    return recorded is None or any(_at(raw, key) != value for key, value in recorded.items())
+
+
+def _at(tree: Any, key: str) -> Any:
+    for part in key.split("."):
+        tree = tree.get(part, ABSENT) if isinstance(tree, dict) else ABSENT
+    return tree
+
+
+def _yaml(path: Path) -> Tree:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # dvc.lock is long
+    try:
+        return dict(yaml.load(path.read_text(), loader) or {})  # noqa: S506  # a safe loader
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}

@@ -1,0 +1,88 @@
+"""The name of an epoch: a chain of hashes of everything that its numbers come from.
+
+Training repeats itself to the bit, so an epoch is a function of what came before it and of what
+it adds. Its name says both: equal names are equal numbers, and equal states of the network.
+Runs that begin alike share the names of their first epochs, whatever exercise they belong to.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from alexnet_lab.errors import UserError
+from alexnet_lab.learning.schedules import learning_rate
+from alexnet_lab.params.recipes import Recipe
+
+PROJECT = Path(__file__).parents[3]
+# The code that an epoch comes from: what a training stage of dvc.yaml depends on.
+CODE = (
+    "stages/train.py",
+    "src/alexnet_lab/data/datasets.py",
+    "src/alexnet_lab/learning",
+    "src/alexnet_lab/machine",
+    "src/alexnet_lab/runs",
+)
+VERSIONS = ("torch", "numpy")
+# What an epoch adds to the one before it, how many there are, and what is only measured.
+LATER = {"lr", "schedule", "augment", "epochs", "clean_train_loss"}
+LENGTH = 20  # hexadecimal digits: 80 bits
+
+
+def chain(recipe: Recipe, seed: int, root: str) -> tuple[str, ...]:
+    """The names of a run's epochs, in their order. ``root`` is what all seeds share."""
+    return tuple(_links(recipe, _digest(root, seed)))
+
+
+def root(recipe: Recipe, images: str, threads: int, kind: str, precision: str) -> str:
+    """What fixes where a run starts, and stays fixed, except for the seed.
+
+    ``images`` is the digest of the data, ``kind`` that of the hardware.
+    """
+    how = {"threads": threads, "kind": kind, "precision": precision}
+    versions = {package: metadata.version(package) for package in VERSIONS}
+    return _digest(code(), versions, how, images, recipe.model_dump(exclude=LATER))
+
+
+@cache
+def code(project: Path = PROJECT) -> str:
+    """The digest of the code that trains."""
+    return files_digest(project, sorted(file for part in CODE for file in _modules(project / part)))
+
+
+@cache
+def images(folder: Path) -> str:
+    """The digest of a prepared data set. UserError if it is not there."""
+    try:
+        return files_digest(folder, sorted(folder.iterdir()))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read; `dvc repro prepare` makes it.") from error
+
+
+def files_digest(root: Path, files: list[Path]) -> str:
+    """The digest of some files' names, below ``root``, and contents."""
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _links(recipe: Recipe, name: str) -> Iterator[str]:
+    ops = recipe.model_dump()["augment"]
+    for epoch in range(recipe.epochs):
+        lr = learning_rate(recipe.schedule, recipe.lr, epoch, recipe.epochs)
+        name = _digest(name, lr, ops)
+        yield name
+
+
+def _modules(part: Path) -> list[Path]:
+    return list(part.rglob("*.py")) if part.is_dir() else [part]
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:LENGTH]
