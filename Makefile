@@ -69,9 +69,10 @@ unchanged: setup ## prove that a change of code moved no number, then dvc commit
 experiments: setup ## the experiments in a table that fits: changed parameters and accuracies
 	@$(BIN)/python -m alexnet_lab.results.experiments
 
-bench: setup ## our engine against the usual way, side by side: metrics/speed.json
+bench: setup ## our engine against the usual way, and the store's worth: metrics/{speed,reuse}.json
 	dvc repro --quiet prepare
 	$(BIN)/python -m benchmarks.speed --out metrics/speed.json
+	$(BIN)/python -m benchmarks.reuse --out metrics/reuse.json
 
 review: setup ## Markdown: parameters, metrics and verdicts against BASE (origin/main)
 	@echo "### Parameters" && echo && dvc params diff --md $(BASE)

@@ -7,10 +7,15 @@ stage, run on the sample with one seed by the code of BASE and by this code, giv
 Only then does `dvc commit` run. BASE must be a commit whose dvc.lock belongs to its code and has
 the results that dvc.lock has here. Stages that take seconds, and `prepare` (the sample does not
 show where the full data comes from), are left to `dvc repro`. Seconds are not compared.
+
+The code is part of an epoch's name. What was proved has new names, in the timing files and in the
+store, wherever the old ones are those that the code of BASE gives.
 """
 
 import ast
+import csv
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -25,7 +30,9 @@ from dvc.stage import PipelineStage
 
 from alexnet_lab import cli, console
 from alexnet_lab.errors import UserError
-from alexnet_lab.machine.files import discard
+from alexnet_lab.machine.files import discard, write_csv
+from alexnet_lab.plan import stale_stages
+from alexnet_lab.runs.store import the_store
 from tools.closure import PACKAGE, imported, is_exempt
 
 WORK = Path(".dvc/tmp/unchanged")
@@ -44,7 +51,7 @@ def main() -> None:
     before, now = checkout(base, WORK / "before"), copy_of_this(WORK / "now")
     old = {stage.name: stage for stage in stages(before)}
     stale = {}
-    for stage in stale_stages():
+    for stage in provable_stages():
         if reason := reason_to_run(stage, old, before):
             console.say(f"{stage.name}: {reason}, so dvc repro will run it")
         else:
@@ -67,6 +74,9 @@ def main() -> None:
         if moved := [path for path in files if not same_bytes(before, now, path)]:
             raise UserError(f"This change moves numbers ({', '.join(moved)}): run dvc repro.")
         console.say("The same bytes from both.")
+    for stage in stale.values():
+        if script_of(stage) == "stages/train.py":
+            rename_epochs(stage, before)
     dvc(Path(), "commit", "--force", *stale)
     discard(WORK)
     console.say("dvc.lock has the new code. `dvc repro` runs what is left, such as comparisons.")
@@ -101,16 +111,9 @@ def stages(folder: Path) -> list[PipelineStage]:
         return [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
 
 
-def stale_stages() -> list[PipelineStage]:
+def provable_stages() -> list[PipelineStage]:
     """The stages here that can be proved, and differ from dvc.lock."""
-    with Repo() as repo, repo.lock:
-        return [
-            stage
-            for stage in repo.index.stages
-            if isinstance(stage, PipelineStage)
-            and script_of(stage) in PROVABLE
-            and stage.changed(allow_missing=True)
-        ]
+    return [stage for stage in stale_stages() if script_of(stage) in PROVABLE]
 
 
 def script_of(stage: PipelineStage) -> str:
@@ -209,6 +212,30 @@ def same_bytes(before: Path, now: Path, path: str) -> bool:
         files = sorted(place.iterdir()) if place.is_dir() else [place]
         contents.append([(file.name, file.read_bytes()) for file in files])
     return contents[0] == contents[1]
+
+
+def rename_epochs(stage: PipelineStage, before: Path) -> None:
+    """Give a stage's epochs, in its timing file and in the store, the names of this code."""
+    (path,) = (Path(out.def_path) for out in stage.outs if "/timing/" in out.def_path)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    places = {place_of(row) for row in rows if row.get("name")}
+    if not places:
+        console.say(f"{stage.name}: its epochs have no names yet")
+        return
+    question = (sys.executable, "-m", "tools.naming", stage.name, str(Path("data").resolve()))
+    old, new = (json.loads(run(*question, *places, folder=f)) for f in (before, Path()))
+    for row in rows:
+        place, seed, epoch = place_of(row), row["seed"], int(row["epoch"]) - 1
+        if row["name"] and row["name"] == old[place][seed][epoch]:
+            row["name"] = new[place][seed][epoch]
+            the_store().rename(old[place][seed][epoch], row["name"])
+    write_csv(rows, path)
+
+
+def place_of(row: dict[str, str]) -> str:
+    """The precision and the kind of hardware of a row."""
+    return f"{row['precision']} {row['hardware'].rpartition(', ')[0] or row['hardware']}"
 
 
 def git(*arguments: str) -> str:
