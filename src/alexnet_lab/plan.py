@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import mean
 
 import pandas as pd
-import yaml
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
@@ -20,7 +19,7 @@ from dvc.utils.hydra import apply_overrides
 from alexnet_lab import cli, console, params
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.hardware import this_machine
-from alexnet_lab.runs.ahead import changed_parameters
+from alexnet_lab.runs.ahead import changed_parameters, read_yaml
 from alexnet_lab.runs.committed import committed_seconds
 from alexnet_lab.runs.run import Run
 from alexnet_lab.runs.site import Site
@@ -36,13 +35,13 @@ def main() -> None:
     parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path = with_overrides(args.set_param, Path(folder) / PARAMS.name)
-        study, raw = params.load(path), yaml.safe_load(path.read_text())
+        raw = read_yaml(with_overrides(args.set_param, Path(folder) / PARAMS.name))
+    study = params.parse(raw)
     if study.data != params.load().data:
         console.say("With other data, no epoch is known: dvc repro prepare first, then plan.")
         return
     site = Site(study, Path("data"), this_machine(), the_store())
-    lock = yaml.safe_load(Path("dvc.lock").read_text())["stages"]
+    lock = read_yaml(Path("dvc.lock")).get("stages", {})
     stale = {stage.name for stage in stale_stages()}
     due = [
         (exercise, variant, runs)

@@ -3,6 +3,7 @@
 Machines of one ``kind`` compute the same bits: it is part of the name of every epoch.
 """
 
+import math
 import os
 import platform
 import sys
@@ -101,6 +102,15 @@ def _cpu_facts() -> dict[str, str]:
         return {}
     pairs = (line.partition(":") for line in first.splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def memory_left() -> float:
+    """How many bytes of memory can still be had; infinite if this is not Linux."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return math.inf
+    return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
 
 
 def core_count() -> int:

@@ -125,9 +125,10 @@ def side_by_side(
                 remote = stack.enter_context(Remote(iterate))
                 remote.ask()
                 running[remote.pipe] = remote
-                if waiting:
-                    waiting.pop(0)
-                    ours.add(remote.pipe)
+                if not waiting:
+                    break  # one at a time, so that memory is seen to go
+                waiting.pop(0)
+                ours.add(remote.pipe)
             for pipe in connection.wait(list(running)):
                 try:
                     item = running[pipe].answer()

@@ -72,8 +72,13 @@ def places(timing: pd.DataFrame) -> str:
 
 
 def spent(timing: pd.DataFrame) -> str:
-    """How long all epochs of all runs trained; seeds that ran side by side are added up."""
-    minutes = timing["seconds"].sum() / 60
+    """How long all epochs of all runs trained; seeds that ran side by side are added up.
+
+    An epoch that was computed once for several variants counts once.
+    """
+    named = timing[timing["name"].notna()]
+    again = named[named.duplicated(["name", "seconds"])]
+    minutes = timing["seconds"].drop(again.index).sum() / 60
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 

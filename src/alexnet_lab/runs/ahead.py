@@ -26,7 +26,7 @@ def stages_to_come(study: Study, exercise: str, variant: str) -> list[tuple[str,
         return []
     every = [(e, v) for e, content in study.exercises.items() for v in content.variants]
     asked = _asked_for(cli.dvc_command(), study)
-    lock, raw = _yaml(Path("dvc.lock")).get("stages", {}), _yaml(Path("params.yaml"))
+    lock, raw = read_yaml(Path("dvc.lock")).get("stages", {}), read_yaml(Path("params.yaml"))
     all_run = not changed_parameters(lock, raw, exercise, variant)
     return [
         (e, v)
@@ -55,7 +55,8 @@ def _at(tree: Any, key: str) -> Any:
     return tree
 
 
-def _yaml(path: Path) -> Tree:
+def read_yaml(path: Path) -> Tree:
+    """What a YAML file holds; nothing if it cannot be read."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # dvc.lock is long
     try:
         return dict(yaml.load(path.read_text(), loader) or {})  # noqa: S506  # a safe loader

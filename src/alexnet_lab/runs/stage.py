@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.machine.hardware import SMALLER, Hardware, core_count
+from alexnet_lab.machine.hardware import SMALLER, Hardware, core_count, memory_left
 from alexnet_lab.machine.processes import DeathError, side_by_side
 from alexnet_lab.runs.ahead import stages_to_come
 from alexnet_lab.runs.committed import committed, committed_places
@@ -14,6 +14,7 @@ from alexnet_lab.runs.run import Run
 from alexnet_lab.runs.site import Site
 from alexnet_lab.runs.store import Store
 
+SPARE_MEMORY = 4 * 2**30  # bytes that are left before an idle core takes what is not asked for yet
 Task = Callable[[], Iterator[tuple[Record, bool]]]
 
 
@@ -72,6 +73,8 @@ def spare_tasks(
     busy = {name for run in running for name in run.names}
 
     def spare() -> Task | None:
+        if memory_left() < SPARE_MEMORY:
+            return None
         for run in list(later):
             known = run.known(store, {})
             if None not in known:
