@@ -1,6 +1,8 @@
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -8,9 +10,34 @@ import yaml
 from alexnet_lab import params
 from alexnet_lab.data.datasets import Dataset
 from alexnet_lab.data.sample import read_sample
+from alexnet_lab.machine.hardware import Hardware
 from alexnet_lab.params.study import Study
+from alexnet_lab.runs import committed, names
+from alexnet_lab.runs.site import Site
+from alexnet_lab.runs.store import Store
 
 ROOT = Path(__file__).parent.parent
+SETTINGS = ("RUNS", "RUNS_GIB", "COMMITTED", "WORKERS", "DEVICE")
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test depends on who runs it, or on what another one has computed.
+
+    What git holds is left out: a test of that makes a repository of its own.
+    """
+    for name in ("DVC_STAGE", *(f"ALEXNET_LAB_{setting}" for setting in SETTINGS)):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ALEXNET_LAB_COMMITTED", "0")
+    forget()
+    yield
+    forget()
+
+
+def forget() -> None:
+    """What a process computes once: it may have changed."""
+    for function in (committed.committed, committed._files, names.images, names.code):
+        function.cache_clear()
 
 
 @pytest.fixture
@@ -38,3 +65,25 @@ def mnist() -> Dataset:
 @pytest.fixture(scope="session")
 def cifar10() -> Dataset:
     return sample("cifar10")
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of both data sets, prepared: 150 training and 50 test images of each."""
+    folder = tmp_path_factory.mktemp("few")
+    for name in ("mnist", "cifar10"):
+        (folder / name).mkdir()
+        for key, array in read_sample(ROOT / "data/sample" / name).items():
+            np.save(folder / name / f"{key}.npy", array[: 150 if "train" in key else 50])
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "runs")
+
+
+@pytest.fixture
+def site(study: Study, few: Path, store: Store) -> Site:
+    """The study, with few images, on a CPU without bf16."""
+    return Site(study, few, Hardware("cpu", "a CPU", bf16=False), store)

@@ -22,7 +22,7 @@ from alexnet_lab.benchmark import (
 )
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.devices import is_out_of_memory
-from alexnet_lab.machine.files import read_runs, write_csv, write_json
+from alexnet_lab.machine.files import write_csv, write_json
 from alexnet_lab.params.claims import Topic, Value
 from alexnet_lab.params.study import Benchmark, Compare, Data, Study
 from alexnet_lab.results.analysis import divergences, metrics, summarize
@@ -37,7 +37,7 @@ from alexnet_lab.results.figures import (
 from alexnet_lab.results.panels import PANELS
 from alexnet_lab.results.quantities import QUANTITIES, epochs_to_threshold
 from alexnet_lab.results.report import remarks, report
-from alexnet_lab.results.runs import Runs
+from alexnet_lab.results.runs import Runs, read_runs
 from alexnet_lab.results.sections import (
     benchmark_answer,
     benchmark_section,
@@ -62,7 +62,7 @@ def runs_of(
 ) -> Runs:
     if timing is None:
         timing = curves[["variant", "seed", "epoch"]].assign(
-            seconds=1.0, hardware="here", precision="fp32"
+            seconds=1.0, hardware="here", precision="fp32", name=float("nan")
         )
     return Runs(curves, timing, compare, classes=10)
 
@@ -108,7 +108,10 @@ def curves() -> pd.DataFrame:
 @pytest.fixture
 def timing(curves: pd.DataFrame) -> pd.DataFrame:
     return curves[["variant", "seed", "epoch"]].assign(
-        seconds=2.0, hardware="a CPU", precision="bf16"
+        seconds=2.0,
+        hardware="a CPU",
+        precision="bf16",
+        name=[f"{number}" for number in range(len(curves))],
     )
 
 
@@ -121,6 +124,16 @@ def test_the_report_says_which_variant_ran_where_if_they_differ(timing: pd.DataF
 def test_the_report_says_how_long_the_runs_took(timing: pd.DataFrame) -> None:
     assert spent(timing.assign(seconds=3600 / len(timing))) == "60 min"
     assert spent(timing.assign(seconds=4896 * 2 / len(timing))) == "2.7 h"
+
+
+def test_an_epoch_that_two_variants_share_was_trained_once(timing: pd.DataFrame) -> None:
+    timing["seconds"] = 60.0
+    assert spent(timing) == "12 min"
+    timing.loc[timing["epoch"] == 1, "name"] = timing["seed"].map("seed {}".format)
+    assert spent(timing) == "10 min"
+    timing.loc[(timing["variant"] == "fast") & (timing["epoch"] == 1), "seconds"] = 61.0
+    assert spent(timing) == "12 min"  # two computations of one epoch
+    assert spent(timing.assign(name=math.nan)) == "12 min"  # timing of before there were names
 
 
 def test_epochs_to_threshold_count_from_one_and_are_undefined_if_never(

@@ -26,7 +26,7 @@ CURVES = two_variants()
 @pytest.fixture
 def content(tmp_path: Path) -> str:
     timing = CURVES[["variant", "seed", "epoch"]].assign(
-        seconds=2.0, hardware="a CPU", precision="bf16"
+        seconds=2.0, hardware="a CPU", precision="bf16", name=float("nan")
     )
     topic = Topic(question="Why <script>alert(1)</script>?", what_if="a=1")
     runs = runs_of(CURVES, timing)

@@ -1,5 +1,7 @@
 """`auto` is bf16 if the device computes in it and its gradients are right, and fp32 otherwise."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,58 +10,85 @@ import torch
 from alexnet_lab.data.datasets import Dataset
 from alexnet_lab.errors import UserError
 from alexnet_lab.learning import precision
-from alexnet_lab.learning.precision import choose, gradient_error
+from alexnet_lab.learning.precision import error_on
 from alexnet_lab.learning.training import train
-from alexnet_lab.machine.devices import has_bf16, make_deterministic
+from alexnet_lab.machine import hardware
+from alexnet_lab.machine.devices import make_deterministic
+from alexnet_lab.machine.hardware import Hardware, cpu, gpu, this_machine
 from alexnet_lab.params.study import Study
+from alexnet_lab.runs.site import TOLERANCE, Site
 
-CPU, GPU = torch.device("cpu"), torch.device("cuda")
+STAGE = ("batchnorm", "with_bn")
+EPYC = {"model name": "AMD EPYC", "cpu family": "25", "model": "17"}
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "expected"),
+    ("facts", "kind"),
     [
-        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, True),
-        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": True}, True),
-        ({"architecture": "x86_64", "avx512_bf16": False, "avx512_f": True}, False),
-        ({"architecture": "aarch64", "bf16": True}, True),
-        ({"architecture": "aarch64", "bf16": False, "fp16_arith": True}, False),
+        (EPYC | {"flags": "fpu avx512_bf16"}, "AMD EPYC (family 25, model 17, bf16)"),
+        (EPYC | {"flags": "fpu amx_bf16"}, "AMD EPYC (family 25, model 17, bf16)"),
+        (EPYC | {"flags": "fpu avx512f"}, "AMD EPYC (family 25, model 17, no bf16)"),
+        ({"Features": "fp asimd bf16", "CPU part": "0xd40"}, "aarch64 (part 0xd40, bf16)"),
+        ({"Features": "fp asimd"}, "aarch64 (no bf16)"),
+        ({}, "aarch64 (no bf16)"),  # not Linux
     ],
 )
-def test_the_instruction_set_says_whether_a_cpu_has_bf16(
-    capabilities: dict[str, Any], expected: bool, monkeypatch: pytest.MonkeyPatch
+def test_the_kind_of_a_cpu_says_its_generation_and_whether_it_has_bf16(
+    facts: dict[str, str], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert has_bf16(CPU) is expected
+    monkeypatch.setattr(hardware, "_cpu_facts", lambda: facts)
+    monkeypatch.setattr(hardware.platform, "processor", lambda: "")
+    monkeypatch.setattr(hardware.platform, "machine", lambda: "aarch64")
+    assert cpu() == Hardware("cpu", kind, bf16="no bf16" not in kind)
 
 
-def test_a_torch_that_does_not_know_the_instruction_set_has_no_bf16(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("limit", hardware.LIMITS)
+def test_a_cpu_that_may_use_fewer_instructions_is_another_kind(
+    limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(torch.cpu, "get_capabilities")
-    assert not has_bf16(CPU)
+    monkeypatch.delenv(limit, raising=False)
+    before = cpu().kind
+    monkeypatch.setenv(limit, "default")
+    assert cpu().kind != before and f"{limit}=default" in cpu().kind
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((7, 5), False), ((8, 0), True)])
 def test_the_compute_capability_says_whether_a_gpu_has_bf16(
     capability: tuple[int, int], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    assert has_bf16(GPU) is expected
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    assert gpu() == Hardware("cuda", "a GPU", expected)
 
 
-def chosen(
-    setting: Any,
-    capable: bool,
-    error: float,
-    study: Study,
-    data: Dataset,
+def test_cores_belong_to_the_name_and_not_to_the_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, gpu = Hardware("cpu", "a CPU", bf16=False), Hardware("cuda", "a GPU", bf16=True)
+    monkeypatch.setattr(hardware, "core_count", lambda: 8)
+    assert (one.name, gpu.name) == ("a CPU, 8 cores", "a GPU")
+    assert one.is_kind_of("a CPU, 2 cores") and gpu.is_kind_of("a GPU")
+    assert not one.is_kind_of("a CPU of another kind, 8 cores") and not gpu.is_kind_of("a GPU 2")
+
+
+def test_the_device_is_the_gpu_if_there_is_one_and_the_environment_overrides(
     monkeypatch: pytest.MonkeyPatch,
-) -> tuple[str, list[str]]:
-    lines: list[str] = []
-    monkeypatch.setattr(precision, "has_bf16", lambda _: capable)
-    monkeypatch.setattr(precision, "gradient_error", lambda *_: error)
-    return choose(setting, study.recipe("batchnorm", "with_bn"), data, lines.append), lines
+) -> None:
+    monkeypatch.setattr(hardware, "gpu", lambda: Hardware("cuda", "a GPU", bf16=True))
+    for driver, torch_has in ((True, True), (True, False), (False, False)):
+        monkeypatch.setattr(hardware, "has_driver", lambda driver=driver: driver)
+        monkeypatch.setattr(hardware, "has_gpu", lambda has=torch_has: has)
+        assert this_machine().device == ("cuda" if torch_has else "cpu")
+        with monkeypatch.context() as patch:
+            patch.setenv("ALEXNET_LAB_DEVICE", "cpu")
+            assert this_machine().device == "cpu"
+    for word, message in (("tpu", "is 'tpu'; it should be"), ("cuda", "finds no CUDA device")):
+        monkeypatch.setenv("ALEXNET_LAB_DEVICE", word)
+        with pytest.raises(UserError, match=f"ALEXNET_LAB_DEVICE .*{message}"):
+            this_machine()
+
+
+def of(site: Site, setting: Any, capable: bool) -> Site:
+    kind = Hardware("cpu", f"a CPU {capable}", bf16=capable)
+    return replace(site, study=site.study.model_copy(update={"precision": setting}), hardware=kind)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +110,7 @@ def chosen(
         ),
         (
             True,
-            float("nan"),
+            math.nan,
             ["precision: fp32, because bf16's gradient is nan % off here, more than 20 %"],
         ),
     ],
@@ -91,20 +120,48 @@ def test_auto_is_bf16_only_if_the_device_has_it_and_it_is_right(
     capable: bool,
     error: float,
     lines: list[str],
-    study: Study,
-    cifar10: Dataset,
+    site: Site,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """It is compared once: what is known later says the same."""
+    site, said, calls = of(site, "auto", capable), list[str](), list[Any]()
+
+    def gradient_error(*arguments: Any) -> float:
+        calls.append(arguments)
+        return error
+
+    monkeypatch.setattr(precision, "gradient_error", gradient_error)
     expected = "fp32" if lines else "bf16"
-    assert chosen("auto", capable, error, study, cifar10, monkeypatch) == (expected, lines)
+    assert site.likely_precision(*STAGE) == ("bf16" if capable else "fp32")
+    for _ in range(2):
+        assert site.precision(*STAGE, said.append) == expected
+        assert site.likely_precision(*STAGE) == expected
+    assert said == lines * 2 and len(calls) == capable
 
 
 @pytest.mark.parametrize("setting", ["fp32", "bf16"])
 def test_a_precision_that_params_yaml_names_is_used(
-    setting: str, study: Study, cifar10: Dataset, monkeypatch: pytest.MonkeyPatch
+    setting: str, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for capable, error in ((False, 1.0), (True, 0.0)):
-        assert chosen(setting, capable, error, study, cifar10, monkeypatch) == (setting, [])
+    monkeypatch.delattr(precision, "gradient_error")  # nothing is compared
+    said: list[str] = []
+    for capable in (False, True):
+        here = of(site, setting, capable)
+        assert here.precision(*STAGE, said.append) == here.likely_precision(*STAGE) == setting
+    assert not said and not site.store.folder.exists()
+
+
+def test_auto_gives_the_names_of_the_precision_that_it_means(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "gradient_error", lambda *_: 0.0)
+
+    def named(setting: str, capable: bool) -> tuple[str, ...]:
+        here = of(site, setting, capable)
+        return here.runs(*STAGE, here.precision(*STAGE, print))[0].names
+
+    for capable, meant, other in ((True, "bf16", "fp32"), (False, "fp32", "bf16")):
+        assert named("auto", capable) == named(meant, capable) != named(other, capable)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +172,8 @@ def test_bf16_gradients_are_near_those_of_fp32(
     exercise: str, variant: str, study: Study, mnist: Dataset, cifar10: Dataset
 ) -> None:
     data = mnist if exercise == "activation" else cifar10
-    error = gradient_error(study.recipe(exercise, variant), data)
-    assert 0 < error < precision.TOLERANCE  # 0 would mean that fp32 was compared with itself
+    error = error_on(study.recipe(exercise, variant), data)
+    assert 0 < error < TOLERANCE  # 0 would mean that fp32 was compared with itself
 
 
 def test_bf16_learns_what_fp32_learns(study: Study, mnist: Dataset) -> None:
@@ -129,7 +186,8 @@ def test_bf16_learns_what_fp32_learns(study: Study, mnist: Dataset) -> None:
 
 
 def test_a_recipe_that_does_not_fit_the_images_is_named_before_anything_is_computed(
-    study: Study, cifar10: Dataset
+    study: Study, site: Site
 ) -> None:
+    recipe = study.recipe("activation", "relu")
     with pytest.raises(UserError, match=r"train\.normalize needs 3"):
-        choose("auto", study.recipe("activation", "relu"), cifar10, print)
+        precision.gradient_error(recipe, site.data / "cifar10", 1, "cpu")

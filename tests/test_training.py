@@ -1,7 +1,8 @@
 """The loop learns real images, repeats itself, and handles every kind of what a recipe names."""
 
+import shutil
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -14,25 +15,29 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import transforms
 
+from alexnet_lab import params
 from alexnet_lab.data import datasets
 from alexnet_lab.data.datasets import Dataset
-from alexnet_lab.data.sample import read_sample
 from alexnet_lab.errors import UserError
-from alexnet_lab.learning import precision
 from alexnet_lab.learning.augment import augment
 from alexnet_lab.learning.models import Classifier, build
-from alexnet_lab.learning.precision import choose
 from alexnet_lab.learning.random_streams import stream, stream_seed
 from alexnet_lab.learning.schedules import learning_rate
 from alexnet_lab.learning.training import evaluate, make_optimizer, train, train_epoch
-from alexnet_lab.learning.workers import Job, train_seeds, worker_count
-from alexnet_lab.machine.devices import choose_device, make_deterministic
+from alexnet_lab.machine.devices import make_deterministic
+from alexnet_lab.machine.hardware import Hardware
+from alexnet_lab.machine.processes import DeathError
 from alexnet_lab.params import recipes
 from alexnet_lab.params.fields import Strict
-from alexnet_lab.params.recipes import Arithmetic, Mlp, Recipe
+from alexnet_lab.params.recipes import Arithmetic, Recipe
 from alexnet_lab.params.study import Study
+from alexnet_lab.runs import stage
+from alexnet_lab.runs.records import curves
+from alexnet_lab.runs.run import Run
+from alexnet_lab.runs.site import Site
+from alexnet_lab.runs.stage import train_runs, worker_count
+from alexnet_lab.runs.trainer import carry_out
 
-ROOT = Path(__file__).parent.parent
 VARIANTS = [
     ("activation", "relu"),
     ("activation", "tanh"),
@@ -53,10 +58,10 @@ def short(study: Study, exercise: str, variant: str, **changes: Any) -> Recipe:
 
 def first_images(data: Dataset) -> Dataset:
     return Dataset(
-        data.train_images[:300],
-        data.train_labels[:300],
-        data.test_images[:100],
-        data.test_labels[:100],
+        data.train_images[:150],
+        data.train_labels[:150],
+        data.test_images[:50],
+        data.test_labels[:50],
     )
 
 
@@ -86,24 +91,25 @@ def test_mnist_is_learnt_from_the_sample(study: Study, mnist: Dataset) -> None:
 
 
 def test_cifar10_is_learnt_from_the_sample(study: Study, cifar10: Dataset) -> None:
-    last = curve(short(study, "batchnorm", "with_bn", epochs=3, batch_size=64), cifar10)[-1]
-    assert last["test_accuracy"] > 35  # chance is 10; 500 images, so ± 2 by chance
-    assert last["train_loss"] < 1.7  # chance is 2.3
+    last = curve(short(study, "batchnorm", "with_bn", batch_size=64), cifar10)[-1]
+    assert last["test_accuracy"] > 30  # chance is 10; 500 images, so ± 2 by chance
+    assert last["train_loss"] < 1.8  # chance is 2.3
 
 
 def test_the_loop_is_a_plain_loop(study: Study, cifar10: Dataset) -> None:
     """Losses of an epoch equal those of a loop written out, fed the same batches."""
-    recipe = short(study, "schedules", "constant", lr=0.01)
-    epoch = next(iter(train(recipe, cifar10, 3, "fp32")))
-    network = build(recipe.model, cifar10.image_shape, 10, seed=3)
+    recipe = short(study, "schedules", "constant", lr=0.01, batch_size=64)
+    data = first_images(cifar10)
+    epoch = next(iter(train(recipe, data, 3, "fp32")))
+    network = build(recipe.model, data.image_shape, 10, seed=3)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
-    order = torch.randperm(2000, generator=stream(3, "order"))
+    order = torch.randperm(150, generator=stream(3, "order"))
     torch.manual_seed(stream_seed(3, "dropout"))
     losses, norms = [], []
-    for start in range(0, 2000, 128):
-        batch = order[start : start + 128]
-        images = (cifar10.train_images[batch] / 255 - 0.5) / 0.5
-        loss = F.cross_entropy(network.train()(images), cifar10.train_labels[batch])
+    for start in range(0, 150, 64):
+        batch = order[start : start + 64]
+        images = (data.train_images[batch] / 255 - 0.5) / 0.5
+        loss = F.cross_entropy(network.train()(images), data.train_labels[batch])
         optimizer.zero_grad()
         loss.backward()
         norms.append(network.features[0].weight.grad.norm().item())
@@ -111,10 +117,10 @@ def test_the_loop_is_a_plain_loop(study: Study, cifar10: Dataset) -> None:
         losses += [loss.item()] * len(batch)
     assert epoch.train_loss == pytest.approx(np.mean(losses), abs=1e-4)
     assert epoch.gradient_norm == pytest.approx(np.mean(norms), rel=1e-3)
-    logits = network.eval()((cifar10.test_images / 255 - 0.5) / 0.5)
-    expected = F.cross_entropy(logits, cifar10.test_labels).item()
+    logits = network.eval()((data.test_images / 255 - 0.5) / 0.5)
+    expected = F.cross_entropy(logits, data.test_labels).item()
     assert epoch.test_loss == pytest.approx(expected, abs=1e-4)
-    correct = (logits.argmax(1) == cifar10.test_labels).float().mean().item()
+    correct = (logits.argmax(1) == data.test_labels).float().mean().item()
     assert epoch.test_accuracy == pytest.approx(100 * correct, abs=1e-3)
 
 
@@ -125,7 +131,7 @@ def test_clean_training_loss_is_without_dropout_and_augmentation(
     last = list(train(recipe, first_images(cifar10), 0, "fp32"))[-1]
     assert last.train_loss_clean is not None and last.train_loss_clean < last.train_loss
     plain = short(study, "schedules", "constant", epochs=1)
-    assert next(iter(train(plain, cifar10, 0, "fp32"))).train_loss_clean is None
+    assert next(iter(train(plain, first_images(cifar10), 0, "fp32"))).train_loss_clean is None
 
 
 def test_the_rate_that_is_written_is_the_rate_that_was_used(study: Study, mnist: Dataset) -> None:
@@ -170,9 +176,10 @@ def test_evaluation_does_not_change_the_network(study: Study, cifar10: Dataset) 
     network = build(recipe.model, cifar10.image_shape, 10, seed=0)
     classifier = Classifier(network, recipe.normalize, "fp32")
     optimizer = make_optimizer(recipe.optimizer, classifier, 0.01)
-    train_epoch(classifier, optimizer, recipe, cifar10, seed=0, epoch=0)
+    data = first_images(cifar10)
+    train_epoch(classifier, optimizer, recipe, data, seed=0, epoch=0)
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
-    evaluate(classifier, cifar10.test_images, cifar10.test_labels)
+    evaluate(classifier, data.test_images, data.test_labels)
     for name, value in classifier.state_dict().items():
         assert torch.equal(before[name], value), name
 
@@ -235,76 +242,80 @@ def test_every_schedule_gives_a_rate(kind: type[Strict]) -> None:
 # --- one variant's seeds, in processes of their own ---
 
 
-def prepared(folder: Path, name: str) -> Path:
-    folder.mkdir(exist_ok=True)
-    for key, array in read_sample(ROOT / "data/sample" / name).items():
-        np.save(folder / f"{key}.npy", array)
-    return folder
+def runs_of(site: Site, precision: Arithmetic = "bf16", **changes: Any) -> tuple[Site, list[Run]]:
+    """Two seeds of `activation tanh` for two epochs."""
+    study = site.study.model_copy(update={"seeds": (0, 1), "epochs": 2, **changes})
+    site = replace(site, study=study)
+    return site, site.runs("activation", "tanh", precision)
 
 
-def job_of(recipe: Recipe, data: Path, checkpoints: Path) -> Job:
-    return Job("activation tanh", recipe, data, 1, "bf16", "a CPU", checkpoints)
-
-
-def test_the_number_of_workers_changes_no_bit(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = prepared(tmp_path / "mnist", "mnist")
-    curves = []
-    for workers in ("1", "2"):
-        monkeypatch.setenv("ALEXNET_LAB_WORKERS", workers)
-        monkeypatch.setenv("ALEXNET_LAB_DEVICE", "cpu")
-        job = job_of(short(study, "activation", "tanh"), data, tmp_path / workers)
-        rows = [asdict(epoch) for epoch in train_seeds(job, (0, 1))]
-        rows.sort(key=lambda row: (row["seed"], row["epoch"]))
-        curves.append([{key: row[key] for key in row if key != "seconds"} for row in rows])
-    assert len(curves[0]) == 4
-    assert curves[0] == curves[1]
-
-
-def test_a_workers_error_reaches_the_caller(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_number_of_workers_changes_no_bit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes side by side give what one loop gives, seed by seed."""
     monkeypatch.setenv("ALEXNET_LAB_WORKERS", "2")
+    site, runs = runs_of(site, threads=2)
+    results = list(train_runs(site, "activation", "tanh", runs))
+    assert [trained for _, trained in results] == [True] * 4
+    rows = curves(sorted(record for record, _ in results))
+    data = datasets.load(runs[0].data)
+    assert rows == [row for run in runs for row in curve(run.recipe, data, run.seed, "bf16")]
+
+
+def test_an_error_while_training_reaches_the_caller(site: Site, tmp_path: Path) -> None:
+    site, (run, _) = runs_of(site)
     with pytest.raises(UserError, match=r"train_images\.npy cannot be read"):
-        list(train_seeds(job_of(short(study, "activation", "relu"), tmp_path, tmp_path), (0, 1)))
+        list(carry_out(replace(run, data=tmp_path), site.store, frozenset()))
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [(-9, "was killed; if memory ran out, lower batch_size"), (-11, "status -11; its own message")],
+)
+def test_a_process_that_died_is_reported_with_advice(
+    code: int, advice: str, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: Any) -> None:
+        raise DeathError(code)
+
+    monkeypatch.setattr(stage, "side_by_side", dies)
+    with pytest.raises(UserError, match=advice):
+        list(train_runs(*with_stage(runs_of(site))))
+
+
+def with_stage(both: tuple[Site, list[Run]]) -> tuple[Site, str, str, list[Run]]:
+    return both[0], "activation", "tanh", both[1]
 
 
 def test_a_model_that_memory_cannot_hold_names_the_key_to_lower(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    raw: dict[str, Any], site: Site
 ) -> None:
     """Three terabytes of weights are refused by the allocator itself, for real."""
-    monkeypatch.setenv("ALEXNET_LAB_WORKERS", "1")
-    data, recipe = prepared(tmp_path / "mnist", "mnist"), short(study, "activation", "relu")
-    assert isinstance(recipe.model, Mlp)
-    huge = recipe.model.model_copy(update={"hidden": (10**9,)})
-    job = job_of(recipe.model_copy(update={"model": huge}), data, tmp_path)
+    raw["activation"]["train"]["model"]["hidden"] = [10**9]
+    site = replace(site, study=params.parse(raw))
     with pytest.raises(UserError, match="does not fit in memory: lower batch_size"):
-        list(train_seeds(job, (0, 1)))
-    monkeypatch.setattr(precision, "has_bf16", lambda _: True)
+        list(carry_out(site.runs("activation", "tanh", "fp32")[0], site.store, frozenset()))
+    site = replace(site, hardware=Hardware("cpu", "a CPU", bf16=True))
     with pytest.raises(UserError, match="does not fit in memory: lower batch_size"):
-        choose("auto", job.recipe, datasets.load(data), print)
+        site.precision("activation", "tanh", print)
 
 
-@pytest.mark.parametrize("workers", ["0", "-1", "many"])
+@pytest.mark.parametrize("workers", ["0", "-1", "many", "1.5", ""])
 def test_a_wrong_worker_count_is_named(workers: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALEXNET_LAB_WORKERS", workers)
     with pytest.raises(UserError, match="ALEXNET_LAB_WORKERS"):
-        worker_count(3, 1)
+        worker_count(1, Hardware("cpu", "a CPU", bf16=False))
 
 
-def test_a_wrong_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALEXNET_LAB_DEVICE", "tpu")
-    with pytest.raises(UserError, match="ALEXNET_LAB_DEVICE"):
-        choose_device()
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setenv("ALEXNET_LAB_DEVICE", "cuda")
-    with pytest.raises(UserError, match="no CUDA device"):
-        choose_device()
+def test_each_worker_has_its_threads_and_a_gpu_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = Hardware("cpu", "a CPU", bf16=False), Hardware("cuda", "a GPU", bf16=True)
+    monkeypatch.setattr(stage, "core_count", lambda: 8)
+    assert [worker_count(threads, cpu) for threads in (1, 3, 99)] == [8, 2, 1]
+    assert worker_count(1, gpu) == 1
+    monkeypatch.setenv("ALEXNET_LAB_WORKERS", "5")
+    assert worker_count(3, cpu) == worker_count(3, gpu) == 5
 
 
-def test_an_array_that_is_a_pickle_is_refused(tmp_path: Path) -> None:
-    folder = prepared(tmp_path / "mnist", "mnist")
+def test_an_array_that_is_a_pickle_is_refused(few: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(few / "mnist", tmp_path / "mnist")
     np.save(folder / "train_images.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(UserError, match=r"train_images\.npy cannot be read"):
         datasets.load(folder)
