@@ -15,6 +15,7 @@ from alexnet_lab.machine.files import replace
 from alexnet_lab.machine.hardware import this_machine
 from alexnet_lab.params.study import Exercise
 from alexnet_lab.results.figures import training_figure
+from alexnet_lab.results.panels import PANELS, Dots
 from alexnet_lab.results.runs import Runs
 from alexnet_lab.runs.records import Record, curves, timing
 from alexnet_lab.runs.site import Site
@@ -48,12 +49,17 @@ def main() -> None:
 
 
 def figure_of(exercise: Exercise, known: dict[str, list[Record]]) -> Figure:
-    """The exercise's figure, from the epochs of each variant that has any."""
+    """The exercise's curves, from the epochs of each variant that has any.
+
+    The panels of dots are left out: they stand for runs that have ended.
+    """
+    panels = [name for name in exercise.compare.panels if not isinstance(PANELS[name], Dots)]
+    compare = exercise.compare.model_copy(update={"panels": panels})
     frames = (
         pd.concat([pd.DataFrame(rows(records)).assign(variant=v) for v, records in known.items()])
         for rows in (curves, timing)
     )
-    runs = Runs(next(frames), next(frames), exercise.compare, image_set(exercise.images).classes)
+    runs = Runs(next(frames), next(frames), compare, image_set(exercise.images).classes)
     return training_figure(runs, list(exercise.variants))
 
 
