@@ -26,13 +26,8 @@ from tests.conftest import ROOT
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "data/sample/README.md"]
 MOST_WORDS = 900  # in the README, code and tables included
-MADE = (
-    "demo",
-    ".venv",
-    ".runs",
-    "progress",
-    "origin",
-)  # folders that commands make, and git's remote
+# Folders that commands make, and git's remote.
+MADE = ("demo", ".venv", ".runs", "progress", "origin")
 
 DOCUMENTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README.md"]
 
