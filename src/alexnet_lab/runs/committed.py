@@ -8,6 +8,7 @@ import io
 import os
 import subprocess
 import tarfile
+from dataclasses import fields
 from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,6 +17,7 @@ from alexnet_lab.learning.epoch import Epoch
 from alexnet_lab.runs.records import Record
 
 CURVES, TIMING = PurePosixPath("metrics/runs"), PurePosixPath("metrics/timing")
+COLUMNS = {field.name for field in fields(Epoch)} - {"seconds"}
 Rows = dict[tuple[str, str], dict[str, str]]  # by seed and epoch, as written
 
 
@@ -33,7 +35,8 @@ def committed() -> dict[str, Record]:
         if path.is_relative_to(TIMING):
             curves = files.get(CURVES / path.relative_to(TIMING), {})
             for key, row in timing.items():
-                if row.get("name") and key in curves:
+                # What other code recorded has no name that this code gives.
+                if row.get("name") and curves.get(key, {}).keys() == COLUMNS:
                     known[row["name"]] = _record(curves[key], row)
     return known
 

@@ -132,11 +132,17 @@ def _outlook(run: Run, store: Store) -> str:
     start = run.start(first, store)
     text = f"{missing} epochs to train"
     if missing < len(known):
-        before = f"epochs 1–{first}" if missing + first == len(known) else f"{len(known) - missing}"
+        gaps = missing + first < len(known)
+        before = f"{len(known) - missing} epochs" if gaps else _epochs(1, first)
         text = f"{before} known, {missing} to train"
     if start < first:
-        text += f", and {start + 1}–{first} again, since no state after epoch {first} is kept here"
+        again = _epochs(start + 1, first).removeprefix("epochs ")
+        text += f", and {again} again, since no state after epoch {first} is kept here"
     return text
+
+
+def _epochs(first: int, last: int) -> str:
+    return f"epoch {first}" if first == last else f"epochs {first}–{last}"
 
 
 def _why_not_from_git(run: Run, exercise: str, variant: str) -> str:

@@ -90,5 +90,6 @@ def _check(again: Record, known: Record | None, run: Run) -> None:
             raise UserError(
                 f"{run.title} epoch {again.epoch.epoch}: trained again, its {key} is {now:.6g}, "
                 f"not {value:.6g} as before, so this machine does not repeat itself. To train "
-                "everything again, remove .runs and set ALEXNET_LAB_COMMITTED=0."
+                "everything again, name an empty folder in ALEXNET_LAB_RUNS and set "
+                "ALEXNET_LAB_COMMITTED=0."
             )
