@@ -1,0 +1,214 @@
+"""The plan counts what would be trained, once; progress shows what is known so far."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from alexnet_lab import console, params, plan
+from alexnet_lab.errors import UserError
+from alexnet_lab.learning.epoch import Epoch
+from alexnet_lab.plan import duration, with_overrides
+from alexnet_lab.results import progress
+from alexnet_lab.results.figures import PALETTE
+from alexnet_lab.results.progress import figure_of
+from alexnet_lab.runs.records import Record, keep
+from alexnet_lab.runs.run import Run
+from alexnet_lab.runs.site import Site
+from tests.test_runs import where
+
+ROOT = Path(__file__).parent.parent
+DOTS = ("gap", "epochs_to_threshold", "final_accuracy", "seconds")  # of runs that have ended
+
+
+def learn(run: Run, site: Site, epochs: Sequence[int], state: bool = False) -> list[Record]:
+    """Some epochs (from 1) become known, without a computation; and the state of the last."""
+    records = []
+    for epoch in epochs:
+        name = run.names[epoch - 1]
+        numbers = Epoch(run.seed, epoch, 0.1, 1 / epoch, None, 1.0, 10.0 * epoch, 0.5, 2.0)
+        records.append(Record(numbers, name, run.precision, run.hardware.name))
+        keep(site.store, records[-1])
+        if state and epoch == epochs[-1]:
+            site.store.keep_state(name, b"state")
+    return records
+
+
+def due(site: Site, *stages: str) -> list[tuple[str, str, list[Run]]]:
+    pairs = [stage.split("@") for stage in stages]
+    return [(e, v, site.runs(e, v, "fp32")) for e, v in pairs]
+
+
+def counts(site: Site, *stages: str) -> dict[str, tuple[int, int, int]]:
+    frame = plan.plan(due(site, *stages), site.store)
+    rows = frame[["epochs", "known", "to train"]].itertuples()
+    return {str(row[0]): tuple(row[1:]) for row in rows}
+
+
+def test_what_is_known_is_not_trained(site: Site) -> None:
+    site = where(site, seeds=(0, 1))
+    assert counts(site, "activation@relu") == {"activation@relu": (10, 0, 10)}
+    first, second = site.runs("activation", "relu", "fp32")
+    learn(first, site, range(1, 6))
+    learn(second, site, range(1, 4), state=True)
+    assert counts(site, "activation@relu") == {"activation@relu": (10, 8, 2)}
+    site.store.drop_state(second.names[2])  # it starts over
+    assert counts(site, "activation@relu") == {"activation@relu": (10, 8, 5)}
+    learn(second, site, (2,), state=True)  # one epoch again
+    assert counts(site, "activation@relu") == {"activation@relu": (10, 8, 3)}
+
+
+def test_epochs_that_stages_share_are_counted_once(site: Site) -> None:
+    site = where(site, seeds=(0,))
+    stages = ("schedules@constant", "schedules@step", "schedules@exponential", "schedules@cosine")
+    assert counts(site, *stages) == {
+        "schedules@constant": (50, 0, 50),
+        "schedules@step": (50, 0, 40),
+        "schedules@exponential": (50, 0, 49),
+        "schedules@cosine": (50, 0, 49),
+    }
+    assert counts(site, *reversed(stages))["schedules@constant"] == (50, 0, 40)
+    learn(site.runs("schedules", "constant", "fp32")[0], site, range(1, 11), state=True)
+    assert counts(site, *stages[:2]) == {
+        "schedules@constant": (50, 10, 40),
+        "schedules@step": (50, 10, 40),
+    }
+
+
+def test_a_shared_start_without_its_state_is_trained_again_once(site: Site) -> None:
+    """Constant trains its ten known epochs again, and could leave the state where step parts."""
+    site = where(site, seeds=(0,))
+    learn(site.runs("schedules", "constant", "fp32")[0], site, range(1, 11))
+    assert counts(site, "schedules@step") == {"schedules@step": (50, 10, 50)}
+    assert counts(site, "schedules@constant", "schedules@step") == {
+        "schedules@constant": (50, 10, 50),
+        "schedules@step": (50, 10, 40),
+    }
+
+
+def test_the_time_is_that_of_past_epochs(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = where(site, seeds=(0,))
+    known = {("activation", "relu"): [3.0, 5.0], ("activation", "*"): [7.0]}
+    monkeypatch.setattr(plan, "committed_seconds", lambda e, v="*": known.get((e, v), []))
+    learn(site.runs("activation", "tanh", "fp32")[0], site, (1, 2))
+    stages = [f"activation@{v}" for v in ("relu", "sigmoid", "tanh")]
+    frame = plan.plan(due(site, *stages, "batchnorm@with_bn"), site.store)
+    assert frame["s/epoch"].tolist()[:3] == [4.0, 7.0, 2.0]
+    assert pd.isna(frame["s/epoch"].iloc[3])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (40.4, "40 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (3540, "59 min"),
+        (3599, "1 h 00 min"),
+        (7500, "2 h 05 min"),
+        (float("nan"), "?"),
+    ],
+)
+def test_durations_are_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_what_ifs_are_applied_as_dvc_applies_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    what_ifs = ["lr=0.05", "seeds=[0,1]", "schedules.variants.step.schedule.every=7"]
+    changed = params.load(with_overrides(what_ifs, tmp_path / "params.yaml"))
+    assert changed.lr == 0.05 and changed.seeds == (0, 1)
+    assert changed.recipe("schedules", "step").schedule.every == 7  # type: ignore[union-attr]
+    assert params.load(with_overrides([], tmp_path / "params.yaml")) == params.load()
+
+
+@pytest.mark.parametrize("what_if", ["lr", "=", "lr=[", "nowhere.lr=1"])
+def test_a_what_if_that_cannot_be_applied_is_one_sentence(
+    what_if: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UserError) as error:
+        params.load(with_overrides([what_if], tmp_path / "params.yaml"))
+    assert "\n" not in f"{error.value}" and str(tmp_path) not in f"{error.value}"
+
+
+# --- what is known so far ---
+
+
+def test_the_figure_of_what_is_known_has_the_colours_of_the_whole(site: Site) -> None:
+    """Tanh is the third variant; alone in the figure, it still has the third colour."""
+    site = where(site, seeds=(0, 1))
+    exercise = site.study.exercise("activation")
+    runs = site.runs("activation", "tanh", "fp32")
+    known = learn(runs[0], site, (1, 2, 3)) + learn(runs[1], site, (1,))
+    figure = figure_of(exercise, {"tanh": known})
+    used = {line.get_color() for axis in figure.axes for line in axis.lines} - {"grey"}
+    assert used == {PALETTE[2]} and list(exercise.variants)[2] == "tanh"
+
+
+@pytest.mark.parametrize("exercise", ["activation", "schedules", "augmentation", "batchnorm"])
+def test_every_exercise_can_be_drawn_after_one_epoch(exercise: str, site: Site) -> None:
+    variants = site.study.exercise(exercise).variants
+    last = list(variants)[-1]
+    known = learn(site.runs(exercise, last, "fp32")[0], site, (1,))
+    figure = figure_of(site.study.exercise(exercise), {last: known})
+    figure.draw_without_rendering()
+    curves = [name for name in site.study.exercise(exercise).compare.panels if name not in DOTS]
+    assert len([axis for axis in figure.axes if axis.get_title(loc="left")]) == len(curves) > 1
+
+
+def test_progress_prints_a_table_and_draws_what_has_begun(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(site.data, tmp_path / "data")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(progress, "this_machine", lambda: site.hardware)
+    monkeypatch.setenv("ALEXNET_LAB_RUNS", str(site.store.folder))
+    monkeypatch.setattr("sys.argv", ["progress"])
+    monkeypatch.setattr(console, "console", console.Console(width=200))
+    learn(site.runs("activation", "tanh", "fp32")[3], site, (1, 2))
+    progress.main()
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["activation", "tanh", "2", "50", "▅█"] in printed
+    assert [path.name for path in (tmp_path / "progress").iterdir()] == ["activation.png"]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([], ""),
+        ([0.0], "▁"),
+        ([10.0], "█"),
+        ([0, 1, 2, 3, 4, 5, 6, 7, 8], "▁▂▃▄▅▆▇██"),
+        ([float(n) for n in range(1, 17)], "▁▂▂▃▃▄▄▅▅▆▆▇▇███"),
+        ([50.0] * 40, "█" * 16),
+    ],
+)
+def test_a_curve_fits_in_one_word(values: list[float], text: str) -> None:
+    assert console.sparkline(values) == text
+
+
+def test_the_last_value_of_a_long_curve_is_its_last() -> None:
+    for length in (17, 33, 50):
+        curve = [1.0] * (length - 1) + [8.0]
+        assert console.sparkline(curve)[-2:] == "▂█", length
+
+
+def test_bars_show_only_what_was_trained_without_a_terminal(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "console", console.Console(width=200, soft_wrap=True))
+    run = site.runs("activation", "relu", "fp32")[0]
+    known = learn(run, site, (1, 2))
+    both: Any = [(known[0], False), (known[1], True)]
+    assert list(console.follow(both, {0: run.title}, 5)) == known
+    assert capsys.readouterr().out == (
+        "activation relu seed 0 epoch 2/5: loss 0.5000, test accuracy 20.00 %, 2.0 s\n"
+    )
