@@ -17,7 +17,7 @@ from alexnet_lab.data.datasets import load
 from alexnet_lab.learning.epoch import Epoch
 from alexnet_lab.machine.hardware import this_machine
 from alexnet_lab.runs.site import Site
-from alexnet_lab.runs.stage import train_runs
+from alexnet_lab.runs.stage import runs_of, train_runs
 from alexnet_lab.runs.store import the_store
 from benchmarks import reference
 
@@ -33,7 +33,7 @@ def main() -> None:
     study = study.model_copy(update={"epochs": args.epochs})
     stage = (args.exercise, args.variant)
     site = Site(study, Path("data"), this_machine(), the_store())
-    runs = site.runs(*stage, site.precision(*stage, console.say))
+    runs = runs_of(site, *stage, console.say)
     engine = accuracies(record.epoch for record, _ in train_runs(site, *stage, runs))
     device = torch.device(site.hardware.device)
     data = load(runs[0].data).to(device)

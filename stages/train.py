@@ -8,7 +8,7 @@ from alexnet_lab.machine.files import write_csv
 from alexnet_lab.machine.hardware import this_machine
 from alexnet_lab.runs.records import Record, curves, timing
 from alexnet_lab.runs.site import Site
-from alexnet_lab.runs.stage import outlook, train_runs
+from alexnet_lab.runs.stage import outlook, runs_of, train_runs
 from alexnet_lab.runs.store import the_store
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     stage = (args.exercise, args.variant)
 
     site = Site(params.load(), args.data, this_machine(), the_store())
-    runs = site.runs(*stage, site.precision(*stage, console.say))
+    runs = runs_of(site, *stage, console.say)
     for line in outlook(runs, site.store, *stage):
         console.say(line)
     titles = {run.seed: run.title for run in runs}

@@ -90,7 +90,8 @@ def clone(folder: Path) -> Path:
 
 def checkout(revision: str, folder: Path) -> Path:
     """A clone of this repository at a revision. UserError if git does not know it."""
-    git("-C", str(clone(folder)), "checkout", "--quiet", "--detach", revision)
+    commit = git("rev-parse", "--verify", f"{revision}^{{commit}}").strip()
+    git("-C", str(clone(folder)), "checkout", "--quiet", "--detach", commit)
     return folder
 
 

@@ -18,6 +18,17 @@ SPARE_MEMORY = 4 * 2**30  # bytes that are left before an idle core takes what i
 Task = Callable[[], Iterator[tuple[Record, bool]]]
 
 
+def runs_of(site: Site, exercise: str, variant: str, say: Callable[[str], None]) -> list[Run]:
+    """A variant's runs. UserError if its data is not there or its recipe does not fit.
+
+    If all their epochs are known, bf16's gradient was compared when they were trained.
+    """
+    runs = site.runs(exercise, variant, site.likely_precision(exercise, variant))
+    if all(None not in known_epochs(run, site.store) for run in runs):
+        return runs
+    return site.runs(exercise, variant, site.precision(exercise, variant, say))
+
+
 def train_runs(
     site: Site, exercise: str, variant: str, runs: Sequence[Run]
 ) -> Iterator[tuple[Record, bool]]:

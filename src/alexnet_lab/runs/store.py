@@ -1,8 +1,8 @@
 """The store: what has been computed, kept by name, outside DVC's outputs and outside git.
 
 A record (a few numbers) is tiny and stays. A state (a network in training) is large: the least
-recently used go when all together exceed a bound. Every file begins with the digest of its
-content, so that a damaged one counts as absent; several processes may read and write at once.
+recently used go when all together exceed a bound. Every file begins with a digest of its name and
+content: one that is damaged or misplaced counts as absent. Many may read and write at once.
 """
 
 import hashlib
@@ -80,6 +80,7 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
+            os.utime(path)  # it is not left behind
         except (OSError, Timeout) as error:
             raise self._cannot(path, "written", error) from error
         try:
@@ -102,7 +103,7 @@ class Store:
         except OSError as error:
             raise self._cannot(path, "read", error) from error
         content = sealed[DIGEST + 1 :]
-        if sealed[:DIGEST] == hashlib.sha256(content).hexdigest().encode():
+        if sealed[:DIGEST] == _seal(path, content):
             return content
         discard(path)
         return None
@@ -114,7 +115,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".new", delete=False) as file:
                 new = Path(file.name)
-                file.write(hashlib.sha256(content).hexdigest().encode() + b"\n")
+                file.write(_seal(path, content) + b"\n")
                 file.write(content)
             new.replace(path)
         except OSError as error:
@@ -124,7 +125,7 @@ class Store:
 
     def _shrink(self, newest: Path) -> None:
         """Remove the least recently used states above the bound, and what killed processes left."""
-        files = {path: _status(path) for path in newest.parent.iterdir() if path != newest}
+        files = {path: _status(path) for path in self.folder.glob("states/*") if path != newest}
         states = sorted(((used, size, path) for path, (used, size) in files.items()), reverse=True)
         total = _status(newest)[1]
         for _, size, path in states:
@@ -141,6 +142,11 @@ class Store:
             f"{path} cannot be {done}: {reason}. Free some disk space, fix the permissions, or "
             "name another folder in ALEXNET_LAB_RUNS, then run the same command again."
         )
+
+
+def _seal(path: Path, content: bytes) -> bytes:
+    """What a file begins with."""
+    return hashlib.sha256(path.name.encode() + b"\n" + content).hexdigest().encode()
 
 
 def _status(path: Path) -> tuple[float, int]:
@@ -160,6 +166,8 @@ def the_store() -> Store:
     bound = os.environ.get("ALEXNET_LAB_RUNS_GIB", "")
     try:
         size = round(float(bound) * 2**30) if bound else BOUND
+        if size < 0:
+            raise ValueError
     except (ValueError, OverflowError) as error:
         raise UserError(
             f"ALEXNET_LAB_RUNS_GIB is '{bound}'; it should be a number of GiB, such as 2."
