@@ -20,6 +20,7 @@ from alexnet_lab import params
 from alexnet_lab.params.study import Panel, Quantity, Study
 from alexnet_lab.results.panels import PANELS
 from alexnet_lab.results.quantities import QUANTITIES
+from alexnet_lab.runs.names import CODE
 from tools.closure import EXEMPT, closure, imports
 
 ROOT = Path(__file__).parent.parent
@@ -83,6 +84,15 @@ def test_a_stages_deps_are_its_script_and_its_import_closure(stage: PipelineStag
     wider = set().union(*map(files_of, code & set(WIDER)))
     assert needed <= declared_files
     assert declared_files - needed <= wider
+
+
+def test_an_epoch_is_named_after_the_code_that_its_stage_depends_on() -> None:
+    """A figure's code renames no epoch, and DVC reruns a stage whenever its names change."""
+    training = [stage for stage in STAGES if script_of(stage) == "stages/train.py"]
+    assert training
+    for stage in training:
+        code = {dep for dep in deps_of(stage) if dep.startswith(("src/", "stages/"))}
+        assert code == set(CODE)
 
 
 def test_every_import_goes_downwards() -> None:

@@ -1,16 +1,20 @@
 """Files are complete or absent, whatever the disk does and whoever else writes."""
 
 import errno
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.machine.files import read_json, replace, write_csv, write_json
+from alexnet_lab.machine.files import digits, read_json, replace, write_csv, write_json
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
@@ -28,6 +32,39 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         replace(target, fail)
     assert target.read_text() == "a\n1.23457\n"
     assert [path.name for path in target.parent.iterdir()] == ["x.csv"]
+
+
+COMMITTED = sorted(ROOT.glob("metrics/*/*/*.csv"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: "/".join(path.parts[-3:]))
+def test_a_csv_file_that_is_read_and_written_again_has_the_same_bytes(
+    path: Path, tmp_path: Path
+) -> None:
+    """Whichever library wrote it."""
+    frame = pd.read_csv(path)
+    write_csv(frame.to_dict("records"), tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == path.read_bytes()
+
+
+def test_a_csv_file_has_what_pandas_would_write(tmp_path: Path) -> None:
+    rows = [
+        {"seed": 0, "loss": 1.23456789, "clean": None, "hardware": "AMD EPYC, 2 cores"},
+        {"seed": 1, "loss": math.nan, "clean": 0.1, "hardware": 'a "fast" one'},
+        {"seed": 2, "loss": math.inf, "clean": -math.inf, "hardware": "Intel(R)"},
+        {"seed": 2**40, "loss": 1e-7, "clean": 123456789.0, "hardware": ""},
+    ]
+    write_csv(rows, tmp_path / "ours.csv")
+    pd.DataFrame(rows).to_csv(tmp_path / "pandas.csv", index=False, float_format="%.6g")
+    text = (tmp_path / "ours.csv").read_text()
+    assert text == (tmp_path / "pandas.csv").read_text()
+    assert text.splitlines()[1:3] == [
+        '0,1.23457,,"AMD EPYC, 2 cores"',
+        '1,,0.1,"a ""fast"" one"',
+    ]
+    assert [digits(value) for value in (math.inf, -math.inf, math.nan, None, 7, 0.1)] == [
+        *("inf", "-inf", "", None, 7, "0.1")
+    ]
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,50 @@ def test_the_items_of_all_come_each_from_its_own_process() -> None:
     items = list(side_by_side([partial(count, start, 2) for start in (0, 10, 20)], at_once=2))
     assert sorted(number for number, _ in items) == [0, 1, 10, 11, 20, 21]
     assert len({pid for _, pid in items} - {os.getpid()}) == 3
+
+
+def slow(seconds: float, mark: Path) -> Iterator[int]:
+    time.sleep(seconds)
+    mark.touch()
+    yield 7
+
+
+def waiting_for(mark: Path) -> Iterator[int]:
+    end = time.monotonic() + 20
+    while not mark.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    yield mark.exists()
+
+
+def test_an_idle_process_does_spare_work_whose_items_and_errors_nobody_hears(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Three pieces of it, two of which fail; the one item that counts waits for the third."""
+    mark = tmp_path / "done"
+    work = [complain, break_down, partial(slow, 0, mark)]
+    items = side_by_side([partial(waiting_for, mark)], 2, lambda: work.pop(0) if work else None)
+    assert list(items) == [True] and work == []
+    assert "The key is wrong" not in capfd.readouterr().err
+
+
+def test_nobody_waits_for_spare_work_and_none_is_begun_while_there_is_other(
+    tmp_path: Path,
+) -> None:
+    asked: list[int] = []
+
+    def spare() -> partial[Iterator[int]] | None:
+        asked.append(1)
+        return partial(slow, 60, tmp_path / "done") if len(asked) == 1 else None
+
+    start = time.monotonic()
+    tasks = [partial(numbers_of, number) for number in range(2)]
+    assert sorted(side_by_side(tasks, 1, spare)) == [0, 1] and asked == []
+    assert sorted(side_by_side(tasks, 3, spare)) == [0, 1] and asked
+    assert time.monotonic() - start < 30 and not (tmp_path / "done").exists()
+
+
+def numbers_of(number: int) -> Iterator[int]:
+    yield number
 
 
 def test_it_works_only_when_asked() -> None:

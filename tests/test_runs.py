@@ -41,8 +41,9 @@ Rows = list[dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
-def _deterministic() -> None:
+def _same_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     make_deterministic(threads=1)
+    monkeypatch.setattr(stage, "memory_left", lambda: 2**40)
 
 
 def where(site: Site, **changes: Any) -> Site:
@@ -137,16 +138,18 @@ def test_of_a_long_run_no_more_than_two_states_are_there_for_a_crash(site: Site)
 # --- runs that begin alike ---
 
 
-def test_step_trains_only_what_constant_has_not(site: Site) -> None:
-    """And each equals its run from nothing, whichever comes first."""
-    constant, step = (a_run(site, "schedules", v, epochs=11) for v in ("constant", "step"))
+def test_step_trains_only_what_constant_has_not(raw: dict[str, Any], site: Site) -> None:
+    """And each equals its run from nothing. The rate is cut after two epochs."""
+    raw["schedules"]["variants"]["step"]["schedule"]["every"] = 2
+    site = replace(site, study=params.parse(raw))
+    constant, step = (a_run(site, "schedules", v, epochs=3) for v in ("constant", "step"))
     wanted = branchings([constant, step])
-    assert wanted == {constant.names[9], constant.names[-1], step.names[-1]}
-    assert carried(constant, site.store, wanted) == (from_nothing(constant), list(range(1, 12)))
-    assert states(constant, site.store) == [10, 11]
-    assert carried(step, site.store, wanted) == (from_nothing(step), [11])
-    assert from_nothing(step)[:10] == from_nothing(constant)[:10]
-    assert from_nothing(step)[10:] != from_nothing(constant)[10:]
+    assert wanted == {constant.names[1], constant.names[-1], step.names[-1]}
+    assert carried(constant, site.store, wanted) == (from_nothing(constant), [1, 2, 3])
+    assert states(constant, site.store) == [2, 3]
+    assert carried(step, site.store, wanted) == (from_nothing(step), [3])
+    assert from_nothing(step)[:2] == from_nothing(constant)[:2]
+    assert from_nothing(step)[2] != from_nothing(constant)[2]
 
 
 def test_more_epochs_go_on_from_the_end(site: Site) -> None:
@@ -328,6 +331,16 @@ FIELDS = (
     *("seed", "epoch", "lr", "train_loss", "train_loss_clean"),
     *("test_loss", "test_accuracy", "gradient_norm"),
 )
+
+
+def test_there_is_no_spare_work_where_memory_is_short(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spare = spare_tasks([], [a_run(site)], site.store, NONE)
+    monkeypatch.setattr(stage, "memory_left", lambda: stage.SPARE_MEMORY - 1)
+    assert spare() is None
+    monkeypatch.setattr(stage, "memory_left", lambda: stage.SPARE_MEMORY)
+    assert task_of(spare()).title == "activation relu seed 0"
 
 
 def test_no_spare_work_repeats_what_other_spare_work_computes(site: Site) -> None:
