@@ -1,6 +1,7 @@
 """The stages as a user runs them: through their scripts, and through DVC itself."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -48,9 +49,10 @@ def make_project(folder: Path) -> Path:
     return folder
 
 
-def call(project: Path, *command: str) -> Ran:
-    program = str(BIN / command[0])
-    return subprocess.run([program, *command[1:]], cwd=project, capture_output=True, text=True)
+def call(project: Path, *command: str, **more: str) -> Ran:
+    """Run a command of this environment; ``more`` are variables of the environment."""
+    words, environment = [str(BIN / command[0]), *command[1:]], os.environ | more
+    return subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True)
 
 
 def run_stage(project: Path, name: str) -> Ran:
@@ -99,9 +101,17 @@ def test_a_wrong_parameter_anywhere_stops_before_any_training(
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose whole pipeline has run once and is committed."""
-    yield run_and_commit(make_project(tmp_path_factory.mktemp("dvc") / "project"))
+    return run_and_commit(make_project(tmp_path_factory.mktemp("dvc") / "project"))
+
+
+@pytest.fixture
+def done(finished: Path) -> Iterator[Path]:
+    """The same as git has it: its epochs are known from the commit alone."""
+    forget_runs(finished)
+    yield finished
+    restore(finished)
 
 
 def run_and_commit(project: Path) -> Path:
@@ -126,15 +136,32 @@ def stages_run(ran: Ran) -> set[str]:
     return set(re.findall(r"^Running stage '(.+)':", ran.stdout, re.MULTILINE))
 
 
+def experiment(project: Path, *settings: str, targets: tuple[str, ...] = ()) -> Ran:
+    """What `dvc exp run -S …` said, from the committed state, if no core works ahead."""
+    options = [word for setting in settings for word in ("-S", setting)]
+    return call(project, "dvc", "exp", "run", *options, *targets, ALEXNET_LAB_WORKERS="1")
+
+
 def what_if(project: Path, *settings: str) -> set[str]:
     """The stages that `dvc exp run -S …` ran, from the committed state."""
-    options = [word for setting in settings for word in ("-S", setting)]
-    return stages_run(call(project, "dvc", "exp", "run", *options))
+    return stages_run(experiment(project, *settings))
+
+
+def epochs_trained(ran: Ran) -> list[str]:
+    """Such as "activation relu seed 0 epoch 1/1"."""
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return re.findall(r"^(\w+ \w+ seed \d+ epoch \d+/\d+): loss", ran.stdout, re.MULTILINE)
 
 
 def restore(project: Path) -> None:
+    """Go back to what is committed; the store of runs stays."""
     subprocess.run(["git", "checkout", "-q", "."], cwd=project, check=True)
     subprocess.run(["git", "clean", "-qfd"], cwd=project, check=True)
+
+
+def forget_runs(project: Path) -> None:
+    """Leave what is known of runs to git."""
+    shutil.rmtree(project / ".runs", ignore_errors=True)
 
 
 RAW = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -176,7 +203,6 @@ def test_a_comment_and_a_sibling_run_nothing_more(done: Path) -> None:
     path = done / "params.yaml"
     path.write_text(f"# A comment.\n{path.read_text()}")
     assert stages_run(call(done, "dvc", "repro")) == set()
-    restore(done)
 
 
 @pytest.mark.slow
@@ -185,14 +211,12 @@ def test_a_change_in_a_variant_reruns_it_its_comparison_and_the_report(done: Pat
     # One epoch has one learning rate, so the curves come out the same and DVC stops there.
     assert "schedules@exponential" in ran
     assert ran <= {"schedules@exponential", "compare@schedules", "report"}
-    restore(done)
 
 
 @pytest.mark.slow
 def test_an_exercises_own_lr_reruns_that_exercise_alone(done: Path) -> None:
     ran = what_if(done, "batchnorm.train.lr=0.05")
     assert ran == variants("batchnorm") | {"compare@batchnorm", "report"}
-    restore(done)
 
 
 @pytest.mark.slow
@@ -202,7 +226,6 @@ def test_the_top_level_lr_retrains_all_four_exercises_only(done: Path) -> None:
     compared = {f"compare@{exercise}" for exercise in EXERCISES}
     assert ran == trained | compared | {"report"}
     assert "lr = 0.05" in (done / "REPORT.md").read_text()
-    restore(done)
 
 
 @pytest.mark.slow
@@ -212,16 +235,75 @@ def test_a_new_variant_trains_alone_and_is_compared(done: Path) -> None:
     assert ran == {"schedules@warm", "compare@schedules", "report"}
     assert "warm" in json.loads((done / "metrics/schedules.json").read_text())
     assert "| warm " in (done / "REPORT.md").read_text()
-    restore(done)
 
 
 @pytest.mark.slow
 def test_a_rerun_moves_no_metric(done: Path) -> None:
-    ran = stages_run(call(done, "dvc", "repro", "--force", "--single-item", "activation@tanh"))
-    assert ran == {"activation@tanh"}
+    forced = ("dvc", "repro", "--force", "--single-item", "activation@tanh")
+    assert epochs_trained(call(done, *forced)) == []
+    assert stages_run(call(done, "dvc", "repro")) == set()  # even its seconds are the same
+    forget_runs(done)
+    again = call(done, *forced, ALEXNET_LAB_COMMITTED="0")
+    assert epochs_trained(again) == ["activation tanh seed 0 epoch 1/1"]
     assert "report" in stages_run(call(done, "dvc", "repro"))  # its seconds are new
     assert json.loads(call(done, "dvc", "metrics", "diff", "--json").stdout) == {}
-    restore(done)
+
+
+@pytest.mark.slow
+def test_more_seeds_train_the_new_ones_alone(done: Path) -> None:
+    ran = experiment(done, "seeds=[0,1]", targets=("activation", "schedules"))
+    assert stages_run(ran) == variants("activation") | variants("schedules")
+    trained = ("activation relu", "activation sigmoid", "activation tanh")
+    trained += ("schedules constant", "schedules warmup_cosine")  # the others begin as constant
+    assert epochs_trained(ran) == [f"{variant} seed 1 epoch 1/1" for variant in trained]
+
+
+@pytest.mark.slow
+def test_two_more_epochs_of_a_constant_schedule_train_two_per_run(done: Path) -> None:
+    repro = ("dvc", "repro", "--force", "activation")
+    assert len(epochs_trained(call(done, *repro, ALEXNET_LAB_COMMITTED="0"))) == 3
+    ran = experiment(done, "epochs=3", targets=("activation",))
+    assert epochs_trained(ran) == [
+        f"activation {variant} seed 0 epoch {epoch}/3"
+        for variant in ("relu", "sigmoid", "tanh")
+        for epoch in (2, 3)
+    ]
+
+
+@pytest.mark.slow
+def test_a_variant_that_repeats_another_exercises_recipe_trains_nothing(done: Path) -> None:
+    ran = experiment(done, "+schedules.variants.gentle={lr: 0.01}")
+    assert stages_run(ran) == {"schedules@gentle", "compare@schedules", "report"}
+    assert "schedules gentle, seed 0: all 1 epochs known" in ran.stdout  # augmentation's none
+    assert epochs_trained(ran) == []
+
+
+@pytest.mark.slow
+def test_going_back_trains_nothing_without_dvcs_cache_too(done: Path) -> None:
+    """The parameters go back by hand; dvc.lock and the results are still the what-if's."""
+    before = results(done)
+    away = experiment(done, "activation.train.lr=0.002", targets=("activation", "report"))
+    assert len(epochs_trained(away)) == 3
+    assert results(done) != before
+    subprocess.run(["git", "checkout", "-q", "params.yaml"], cwd=done, check=True)
+    assert call(done, "dvc", "gc", "--workspace", "--force").returncode == 0
+    shutil.rmtree(done / ".dvc/cache/runs")
+    back = call(done, "dvc", "repro", "--no-run-cache")
+    assert variants("activation") <= stages_run(back)
+    assert epochs_trained(back) == []
+    assert results(done) == before
+
+
+def results(project: Path) -> dict[str, str]:
+    """Curves, seconds and what is made of them."""
+    paths = [path for path in (project / "metrics").rglob("*.*") if path.is_file()]
+    return {str(path): path.read_text() for path in (*paths, project / "REPORT.md")}
+
+
+@pytest.mark.slow
+def test_without_the_store_every_result_is_still_up_to_date(done: Path) -> None:
+    assert stages_run(call(done, "dvc", "repro")) == set()
+    assert not (done / ".runs").exists()
 
 
 @pytest.mark.slow
@@ -229,7 +311,6 @@ def test_a_key_that_no_stage_knows_is_refused_too(done: Path) -> None:
     ran = call(done, "dvc", "exp", "run", "-S", "+schedules.lr=0.05")
     assert ran.returncode != 0
     assert "params.yaml: schedules has the unknown key 'lr'" in ran.stderr
-    restore(done)
 
 
 @pytest.mark.slow
@@ -238,4 +319,3 @@ def test_a_wrong_override_is_one_sentence_and_trains_nothing(done: Path) -> None
     assert ran.returncode != 0
     assert "params.yaml: schedules.compare.threshold should be less than 100" in ran.stderr
     assert "epoch 1/1" not in ran.stdout
-    restore(done)
