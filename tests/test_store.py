@@ -1,6 +1,5 @@
 """A file of the store is whole or absent; what is lost costs time, and never a wrong number."""
 
-import hashlib
 import os
 import pickle
 import threading
@@ -80,6 +79,14 @@ def test_a_damaged_file_is_absent(damage: Callable[[Path], None], store: Store) 
     assert not store.has_state(NAME) and files_of(store) == []
 
 
+def test_a_misplaced_file_is_absent(store: Store) -> None:
+    """Whole, but of another name."""
+    for name in ("a", "b"):
+        store.keep_state(name, name.encode())
+    (store.folder / "states" / "a").replace(store.folder / "states" / "b")
+    assert store.state("b") is None and files_of(store) == []
+
+
 def test_another_name_keeps_what_was_known(store: Store) -> None:
     store.keep_record(NAME, {"loss": 0.25})
     store.keep_state(NAME, b"many bytes")
@@ -107,12 +114,9 @@ def test_a_pickle_in_the_store_never_runs(dump: Any, site: Site, tmp_path: Path)
     content = (tmp_path / "gadget").read_bytes()
     run = short(site).runs("activation", "relu", "fp32")[0]
     expected = [record.epoch.test_loss for record, _ in carry_out(run, store, frozenset())]
-    states = store.folder / "states"
-    (states / run.names[0]).write_bytes(
-        hashlib.sha256(content).hexdigest().encode() + b"\n" + content
-    )
+    store.keep_state(run.names[0], content)
     assert store.state(run.names[0]) == content  # it is whole
-    (states / run.names[1]).unlink(missing_ok=True)
+    store.drop_state(run.names[1])
     (store.folder / "records" / run.names[1][:2] / run.names[1]).unlink()
     again = [record.epoch.test_loss for record, _ in carry_out(run, store, frozenset())]
     assert again[-1] == expected[-1] and not mark.exists()
