@@ -186,13 +186,19 @@ def start(project: Path, *command: str, **more: str) -> subprocess.Popen[str]:
 
 
 def read_until(process: subprocess.Popen[str], pattern: str) -> str:
+    output = read_until_or_end(process, pattern)
+    assert re.search(pattern, output, re.MULTILINE), output
+    return output
+
+
+def read_until_or_end(process: subprocess.Popen[str], pattern: str) -> str:
     assert process.stdout
     output = ""
     for line in process.stdout:
         output += line
         if re.search(pattern, line):
-            return output
-    raise AssertionError(output)
+            break
+    return output
 
 
 def kill(process: subprocess.Popen[str], whom: str) -> None:
@@ -271,7 +277,7 @@ def test_200_kills_cost_no_epoch_that_was_finished(project: Path) -> None:
     while killed < KILLS_THROUGH_DVC:
         process = start(project, *REPRO, *EXERCISES, ALEXNET_LAB_WORKERS="3")
         if killed % 4:  # once some epoch is finished
-            output += read_until(process, r"epoch \d/6: loss|Use `dvc push`")
+            output += read_until_or_end(process, r"epoch \d/6: loss")
             time.sleep(rng.uniform(0, 1.5))
         else:  # at its start
             time.sleep(rng.uniform(0.3, 5))
@@ -279,6 +285,8 @@ def test_200_kills_cost_no_epoch_that_was_finished(project: Path) -> None:
             killed += 1
             kill(process, ("group", "dvc", "stage")[killed % 3])
         output += finish(process)
+        if "RWLock-file '.dvc/tmp/rwlock'. JSON structure is corrupted" in output:
+            (project / ".dvc/tmp/rwlock").unlink(missing_ok=True)  # DVC does not write it at once
         if process.returncode == 0:
             assert trained_twice(project, output) == {}
             assert digests(project, "metrics/runs/**/*") == expected
@@ -381,7 +389,9 @@ def test_a_signal_ends_training_in_two_seconds_with_one_line(
     assert time.monotonic() - begin < 2
     assert process.returncode == -number  # a shell says 128 + number
     others = [line for line in output.splitlines() if not trained(line)]
-    assert others[1:] == [
+    assert others[0] == "activation relu, seeds 0, 1: 1000 epochs to train"
+    assert "Traceback" not in output
+    assert others[-1:] == [
         f"Stopped by {number.name}: nothing is lost, the same command goes on from the last "
         "finished epoch."
     ]
