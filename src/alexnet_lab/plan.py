@@ -88,14 +88,13 @@ def plan(due: Iterable[tuple[str, str, list[Run]]], store: Store) -> pd.DataFram
     for exercise, variant, runs in due:
         epochs = [known_epochs(run, store) for run in runs]
         known = [record for run in epochs for record in run if record]
-        to_train = 0
+        before = len(planned)
         for run, records in zip(runs, epochs, strict=True):
-            missing = [n for n, record in enumerate(records) if record is None]
-            new = [n for n in missing if run.names[n] not in planned]
-            if new and new[0] == missing[0]:  # no other stage leaves its state there
-                to_train += new[0] - run.start(new[0], store)
-            to_train += len(new)
-            planned.update(run.names)
+            missing = {n for n, record in enumerate(records) if record is None}
+            first = min(missing, default=0)
+            again = range(run.start(first, store), first)  # known, but their state is gone
+            planned.update(run.names[n] for n in missing | {*again})
+        to_train = len(planned) - before
         past = [record.epoch.seconds for record in known]
         past = past or committed_seconds(exercise, variant) or committed_seconds(exercise)
         rows[f"{exercise}@{variant}"] = {

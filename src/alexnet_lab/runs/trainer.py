@@ -44,17 +44,17 @@ def _carry_out(run: Run, store: Store, wanted: frozenset[str]) -> Iterator[tuple
                 continue
             if learner is None or learner.done != epoch:
                 learner = _restored(run, store, epoch)
-            while learner.done < epoch:
-                again = _trained(learner, run)
-                _check(again, run.find(learner.done - 1, store, {}), run)
-                yield again, True
-            record = _trained(learner, run)
-            store.keep_state(name, learner.state())
-            keep(store, record)
-        yield record, True
-        passing += [] if name in wanted else [name]
-        while len(passing) > (KEPT if epoch + 1 < len(run.names) else 0):
-            store.drop_state(passing.pop(0))
+            while learner.done <= epoch:  # first those whose state is gone, again
+                record = _trained(learner, run)
+                known = run.find(learner.done - 1, store, {})
+                _check(record, known, run)
+                store.keep_state(record.name, learner.state())
+                if not known:
+                    keep(store, record)
+                yield record, True
+                passing += [] if record.name in wanted else [record.name]
+                while len(passing) > (KEPT if learner.done < len(run.names) else 0):
+                    store.drop_state(passing.pop(0))
 
 
 def _restored(run: Run, store: Store, epochs: int) -> Learner:
