@@ -389,9 +389,7 @@ def test_a_signal_ends_training_in_two_seconds_with_one_line(
     assert time.monotonic() - begin < 2
     assert process.returncode == -number  # a shell says 128 + number
     others = [line for line in output.splitlines() if not trained(line)]
-    assert others[0] == "activation relu, seeds 0, 1: 1000 epochs to train"
-    assert "Traceback" not in output
-    assert others[-1:] == [
+    assert others == [
         f"Stopped by {number.name}: nothing is lost, the same command goes on from the last "
         "finished epoch."
     ]
