@@ -49,7 +49,7 @@ VARIANTS = [
 
 @pytest.fixture(autouse=True)
 def _deterministic() -> None:
-    make_deterministic(threads=2)
+    make_deterministic(threads=1)
 
 
 def short(study: Study, exercise: str, variant: str, **changes: Any) -> Recipe:
