@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from alexnet_lab import console, params, plan
 from alexnet_lab.errors import UserError
@@ -136,6 +137,54 @@ def test_a_what_if_that_cannot_be_applied_is_one_sentence(
     with pytest.raises(UserError) as error:
         params.load(with_overrides([what_if], tmp_path / "params.yaml"))
     assert "\n" not in f"{error.value}" and str(tmp_path) not in f"{error.value}"
+
+
+def planned(site: Site, monkeypatch: pytest.MonkeyPatch, *what_ifs: str) -> list[str]:
+    """What the command prints, where no stage's code or data differs from dvc.lock."""
+    options = [word for what_if in what_ifs for word in ("-S", what_if)]
+    monkeypatch.setattr("sys.argv", ["plan", *options])
+    monkeypatch.setattr(plan, "stale_stages", list)
+    monkeypatch.setattr(plan, "this_machine", lambda: site.hardware)
+    monkeypatch.setenv("ALEXNET_LAB_RUNS", str(site.store.folder))
+    monkeypatch.setattr(console, "console", console.Console(width=200, soft_wrap=True))
+    with console.console.capture() as captured:
+        plan.main()
+    return captured.get().splitlines()
+
+
+@pytest.fixture
+def project(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with few images, where dvc.lock has the parameters of every stage."""
+    folder = tmp_path / "project"
+    shutil.copytree(site.data, folder / "data")
+    shutil.copy(ROOT / "params.yaml", folder)
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    keys = {"lr": raw["lr"], "seeds": raw["seeds"]}
+    stages = {
+        f"{exercise}@{variant}": {"params": {"params.yaml": keys}}
+        for exercise, content in site.study.exercises.items()
+        for variant in content.variants
+    }
+    (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.usefixtures("project")
+def test_the_plan_is_of_the_stages_that_a_what_if_changes(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert planned(site, monkeypatch) == [
+        "Every training stage is up to date: nothing would be trained."
+    ]
+    lines = planned(site, monkeypatch, "seeds=[0,3]")
+    rows = {line.split()[0]: line.split()[1:4] for line in lines if "@" in line}
+    assert len(rows) == 14 and rows["schedules@step"] == ["100", "0", "80"]
+    # Two seeds of 15 + (50 + 40 + 49 + 49 + 50) + 4 x 20 + 2 x 20 epochs, by exercise.
+    assert lines[-1].startswith("0 epochs are known, 746 are to train: ")
+    assert planned(site, monkeypatch, "data.source=sample") == [
+        "With other data, no epoch is known: dvc repro prepare first, then plan."
+    ]
 
 
 # --- what is known so far ---
