@@ -24,7 +24,7 @@ from alexnet_lab.machine.devices import make_deterministic
 from alexnet_lab.machine.files import write_csv
 from alexnet_lab.params.recipes import Arithmetic, Recipe
 from alexnet_lab.runs import stage, trainer
-from alexnet_lab.runs.ahead import stages_to_come
+from alexnet_lab.runs.ahead import read_yaml, stages_to_come
 from alexnet_lab.runs.records import Record, curves, keep, timing
 from alexnet_lab.runs.run import Run
 from alexnet_lab.runs.site import Site
@@ -609,3 +609,9 @@ def test_a_stage_whose_epochs_are_all_known_imports_nothing_slow(
     assert header == "seed,epoch,seconds,precision,hardware,name"
     assert [row.split(",")[:2] for row in rows] == [["0", "1"], ["0", "2"], ["1", "1"], ["1", "2"]]
     assert [row.split(",")[-1] for row in rows] == [*runs[1].names, *runs[0].names]
+
+
+def test_a_number_as_dvc_writes_it_is_that_number(tmp_path: Path) -> None:
+    (tmp_path / "dvc.lock").write_text("a: 5e-05\nb: 0.00005\nc: 1.5e+3\nd: 5e\ne: 1e5x\n")
+    read = read_yaml(tmp_path / "dvc.lock")
+    assert read == {"a": 5e-05, "b": 5e-05, "c": 1500.0, "d": "5e", "e": "1e5x"}

@@ -14,7 +14,7 @@ import torch
 
 from alexnet_lab.errors import UserError
 from alexnet_lab.params.study import Study
-from alexnet_lab.runs import store as store_module
+from alexnet_lab.runs.records import find
 from alexnet_lab.runs.site import Site
 from alexnet_lab.runs.store import BOUND, Store, the_store
 from alexnet_lab.runs.trainer import carry_out
@@ -176,6 +176,25 @@ def test_what_killed_processes_left_is_swept_a_day_later(store: Store) -> None:
     assert not any(path.exists() for path in old) and all(path.exists() for path in young)
 
 
+def test_a_colleague_may_read_what_the_umask_lets_him(store: Store) -> None:
+    store.keep_state("a", b"state")
+    before = os.umask(0)
+    os.umask(before)
+    assert (store.folder / "states/a").stat().st_mode & 0o777 == 0o666 & ~before
+
+
+def test_a_record_has_the_name_that_it_was_asked_for_by(store: Store) -> None:
+    """make unchanged renames, and metrics/timing shall have the new name."""
+    numbers = dict.fromkeys(("lr", "train_loss", "test_loss", "test_accuracy"), 0.5)
+    numbers |= {"seed": 0, "epoch": 1, "gradient_norm": 1.0, "seconds": 1.0}
+    epoch = numbers | {"train_loss_clean": None}
+    record = {"epoch": epoch, "name": "old", "precision": "fp32", "hardware": "a CPU"}
+    store.keep_record("old", record)
+    store.rename("old", "new")
+    found = find(store, "new", {}, clean=False)
+    assert found is not None and found.name == "new"
+
+
 # --- what cannot be read or written ---
 
 
@@ -187,7 +206,9 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("utime", "open"):
         monkeypatch.setattr(os, name, read_only)
-    monkeypatch.setattr(store_module.tempfile, "NamedTemporaryFile", read_only)
+    real = Path.open
+    reads = lambda path, mode="r", *rest: (read_only if mode == "xb" else real)(path, mode, *rest)  # noqa: E731
+    monkeypatch.setattr(Path, "open", reads)
     for name in ("unlink", "replace", "touch"):
         monkeypatch.setattr(Path, name, read_only)
 

@@ -61,7 +61,7 @@ def test_only_docstrings_comments_and_import_paths_may_differ(
 def test_a_training_stage_stands_on_learning_and_not_on_results() -> None:
     source = ROOT / "src/alexnet_lab"
     files = {str(file.relative_to(source)) for file in closure(ROOT / "stages/train.py", source)}
-    assert {"learning/training.py", "learning/augment.py", "machine/checkpoint.py"} <= files
+    assert {"learning/training.py", "learning/augment.py", "runs/store.py"} <= files
     assert not [file for file in files if file.startswith(("results", "params", "console"))]
 
 

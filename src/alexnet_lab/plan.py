@@ -53,7 +53,8 @@ def main() -> None:
         return
     frame = plan(due, site.store)
     workers = worker_count(study.threads, site.hardware)
-    seconds = (frame["to train"] * frame["s/epoch"]).sum() / workers
+    left = frame[frame["to train"] > 0]
+    seconds = (left["to train"] * left["s/epoch"]).sum(skipna=False) / workers
     shown = frame.assign(time=(frame["to train"] * frame["s/epoch"] / workers).map(duration))
     console.show_table(f"What would be trained, on {site.hardware.name}", shown)
     console.say(

@@ -4,6 +4,7 @@ A guess costs nothing but idle time: DVC alone decides, and what it asks for is 
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,15 @@ from alexnet_lab.params.study import Study
 
 Tree = dict[str, Any]  # of a YAML file
 ABSENT = object()
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """In C if that is there, since dvc.lock is long; 5e-05, as DVC writes it, is a number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?e[-+]?\d+$"), list("-+0123456789")
+)
 
 
 def stages_to_come(study: Study, exercise: str, variant: str) -> list[tuple[str, str]]:
@@ -57,8 +67,7 @@ def _at(tree: Any, key: str) -> Any:
 
 def read_yaml(path: Path) -> Tree:
     """What a YAML file holds; nothing if it cannot be read."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # dvc.lock is long
     try:
-        return dict(yaml.load(path.read_text(), loader) or {})  # noqa: S506  # a safe loader
+        return dict(yaml.load(path.read_text(), _Loader) or {})  # noqa: S506  # a safe loader
     except (OSError, ValueError, yaml.YAMLError):
         return {}

@@ -78,7 +78,7 @@ def _rows(text: str) -> Rows:
 def _record(curve: dict[str, str], timing: dict[str, str]) -> Record:
     numbers: dict[str, Any] = {key: float(text or "nan") for key, text in curve.items()}
     numbers |= {"seed": int(curve["seed"]), "epoch": int(curve["epoch"])}
-    if not curve["train_loss_clean"]:
+    if not curve["train_loss_clean"] and curve["train_loss"]:  # else it diverged
         numbers["train_loss_clean"] = None
     epoch = Epoch(**numbers, seconds=float(timing["seconds"]))
     return Record(epoch, timing["name"], timing["precision"], timing["hardware"])

@@ -34,7 +34,9 @@ def keep(store: Store, record: Record) -> None:
 def find(store: Store, name: str, others: Mapping[str, Record], clean: bool) -> Record | None:
     """The record of an epoch from the store, or from others; None if it is not known."""
     content = store.record(name)
-    candidates = [Record(**content | {"epoch": Epoch(**content["epoch"])})] if content else []
+    candidates = []
+    if content:
+        candidates.append(Record(Epoch(**content.pop("epoch")), **content | {"name": name}))
     candidates += [others[name]] if name in others else []
     return next((record.measured(clean) for record in candidates if record.serves(clean)), None)
 

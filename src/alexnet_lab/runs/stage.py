@@ -44,8 +44,8 @@ def train_runs(
             yield from ((record, False) for record in known if record)
             continue
         left.append(run)
-        for record in known:
-            if record and not site.store.record(record.name):
+        for epoch, record in enumerate(known):
+            if record and not run.find(epoch, site.store, {}):
                 keep(site.store, record)
     if not left:
         return

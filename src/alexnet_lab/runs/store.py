@@ -8,13 +8,13 @@ content: one that is damaged or misplaced counts as absent. Many may read and wr
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
@@ -76,7 +76,7 @@ class Store:
     def lock(self, name: str) -> Iterator[None]:
         """Hold a name while computing what it stands for; wait if another process holds it."""
         path = self.folder / "locks" / name
-        lock = FileLock(path)
+        lock = FileLock(path, mode=0o666)  # less the umask, as for every file
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
@@ -110,17 +110,15 @@ class Store:
 
     def _write(self, path: Path, content: bytes) -> None:
         """Write beside the place, then rename. Not flushed: the digest shows what a crash tore."""
-        new = None
+        new = self.folder / f"{uuid4().hex}.new"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".new", delete=False) as file:
-                new = Path(file.name)
+            with new.open("xb") as file:
                 file.write(_seal(path, content) + b"\n")
                 file.write(content)
             new.replace(path)
         except OSError as error:
-            if new:
-                discard(new)
+            discard(new)
             raise self._cannot(path, "written", error) from error
 
     def _shrink(self, newest: Path) -> None:
