@@ -141,6 +141,7 @@ def views(stage: PipelineStage) -> Callable[[Study], Any]:
                 study.seeds_of(words[0]),
                 study.threads,
                 study.precision,
+                study.data.held_back,
             )
         case "stages/compare.py":
             return lambda study: (

@@ -26,7 +26,8 @@ Names = tuple[str, ...]
 
 
 def named(recipe: Recipe, **changes: Any) -> Names:
-    how = {"images": "0123", "threads": 1, "kind": "a CPU", "precision": "bf16"} | changes
+    how = {"images": "0123", "held_back": 0, "threads": 1, "kind": "a CPU", "precision": "bf16"}
+    how |= changes
     return chain(recipe, how.pop("seed", 0), names.root(recipe, **how))
 
 
@@ -150,6 +151,7 @@ def test_another_kind_of_part_changes_all_names() -> None:
         {"precision": "fp32"},
         {"kind": "another CPU"},
         {"images": "0124"},
+        {"held_back": 1},
     ],
     ids=str,
 )

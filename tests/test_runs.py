@@ -200,7 +200,7 @@ def test_the_outlook_puts_seeds_together_that_are_alike(site: Site) -> None:
     ]
     lose_record(site.store, runs[4].names[0])
     assert list(outlook(runs[4:], site.store, *RELU)) == [
-        "activation relu, seed 6: 1 epochs known, 1 to train"
+        "activation relu, seed 6: 1 epoch known, 1 to train"
     ]
 
 

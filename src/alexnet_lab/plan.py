@@ -37,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         raw = read_yaml(with_overrides(args.set_param, Path(folder) / PARAMS.name))
     study = params.parse(raw)
-    if study.data != params.load().data:
+    if study.data.source != params.load().data.source:
         console.say("With other data, no epoch is known: dvc repro prepare first, then plan.")
         return
     site = Site(study, Path("data"), this_machine(), the_store())

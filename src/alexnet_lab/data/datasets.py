@@ -1,6 +1,6 @@
 """The images in memory: four arrays per data set, as `prepare` wrote them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +21,8 @@ class Dataset:
     train_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
+    held_images: Tensor | None = None  # of the training images, held back to choose by
+    held_labels: Tensor | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -45,12 +47,35 @@ class Dataset:
             self.train_labels.to(device, torch.int64),
             self.test_images.to(device),
             self.test_labels.to(device, torch.int64),
+            None if self.held_images is None else self.held_images.to(device),
+            None if self.held_labels is None else self.held_labels.to(device, torch.int64),
         )
 
 
-def load(folder: Path) -> Dataset:
-    """Read a prepared folder. UserError if a file is missing or is not an array."""
-    return Dataset(*(torch.from_numpy(_array(folder / f"{name}.npy")) for name in ARRAYS))
+def load(folder: Path, held_back: int = 0) -> Dataset:
+    """Read a prepared folder, and hold back so many training images, evenly spread.
+
+    UserError if a file is missing or is not an array, or if too few images are left.
+    """
+    data = Dataset(*(torch.from_numpy(_array(folder / f"{name}.npy")) for name in ARRAYS))
+    count = len(data.train_images)
+    if not held_back:
+        return data
+    if held_back >= count:
+        raise UserError(
+            f"params.yaml: data.held_back is {held_back}, but {folder.name} has only {count} "
+            "training images."
+        )
+    held = torch.zeros(count, dtype=torch.bool)
+    held[torch.arange(held_back) * count // held_back] = True
+    images, labels = data.train_images, data.train_labels
+    return replace(
+        data,
+        train_images=images[~held],
+        train_labels=labels[~held],
+        held_images=images[held],
+        held_labels=labels[held],
+    )
 
 
 def _array(path: Path) -> np.ndarray:

@@ -16,3 +16,5 @@ class Epoch:
     test_accuracy: float  # %
     gradient_norm: float  # of the first layer's weights, mean over the batches
     seconds: float  # of the training pass alone
+    train_accuracy: float | None = None  # %, measured with train_loss_clean
+    held_back_accuracy: float | None = None  # %, of the training images that were held back

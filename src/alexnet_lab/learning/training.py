@@ -94,12 +94,24 @@ def run_epoch(
     train_loss, gradient_norm = train_epoch(classifier, optimizer, recipe, data, seed, epoch)
     synchronize(data.device)
     seconds = time.perf_counter() - start
-    clean = None
+    clean_loss = train_accuracy = held_back = None
     if recipe.clean_train_loss:
-        clean, _ = evaluate(classifier, data.train_images, data.train_labels)
+        clean_loss, train_accuracy = evaluate(classifier, data.train_images, data.train_labels)
+    if data.held_images is not None and data.held_labels is not None:
+        _, held_back = evaluate(classifier, data.held_images, data.held_labels)
     test_loss, accuracy = evaluate(classifier, data.test_images, data.test_labels)
     return Epoch(
-        seed, epoch + 1, lr, train_loss, clean, test_loss, accuracy, gradient_norm, seconds
+        seed,
+        epoch + 1,
+        lr,
+        train_loss,
+        clean_loss,
+        test_loss,
+        accuracy,
+        gradient_norm,
+        seconds,
+        train_accuracy,
+        held_back,
     )
 
 

@@ -122,6 +122,7 @@ class Data(Strict):
     """Which images: all of them, or the sample that is in git."""
 
     source: Literal["official", "sample"]
+    held_back: Annotated[Integer, Field(ge=0, le=10**6)]  # training images
 
 
 class Study(Strict):

@@ -78,7 +78,8 @@ def _rows(text: str) -> Rows:
 def _record(curve: dict[str, str], timing: dict[str, str]) -> Record:
     numbers: dict[str, Any] = {key: float(text or "nan") for key, text in curve.items()}
     numbers |= {"seed": int(curve["seed"]), "epoch": int(curve["epoch"])}
-    if not curve["train_loss_clean"] and curve["train_loss"]:  # else it diverged
-        numbers["train_loss_clean"] = None
+    for key in ("train_loss_clean", "train_accuracy", "held_back_accuracy"):
+        if not curve[key] and (curve["train_loss"] or key.endswith("accuracy")):  # else it diverged
+            numbers[key] = None
     epoch = Epoch(**numbers, seconds=float(timing["seconds"]))
     return Record(epoch, timing["name"], timing["precision"], timing["hardware"])

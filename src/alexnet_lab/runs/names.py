@@ -37,14 +37,16 @@ def chain(recipe: Recipe, seed: int, root: str) -> tuple[str, ...]:
     return tuple(_links(recipe, _digest(root, seed)))
 
 
-def root(recipe: Recipe, images: str, threads: int, kind: str, precision: str) -> str:
+def root(
+    recipe: Recipe, images: str, held_back: int, threads: int, kind: str, precision: str
+) -> str:
     """What fixes where a run starts, and stays fixed, except for the seed.
 
     ``images`` is the digest of the data, ``kind`` that of the hardware.
     """
     how = {"threads": threads, "kind": kind, "precision": precision}
     versions = {package: metadata.version(package) for package in VERSIONS}
-    return _digest(code(), versions, how, images, recipe.model_dump(exclude=LATER))
+    return _digest(code(), versions, how, images, held_back, recipe.model_dump(exclude=LATER))
 
 
 @cache

@@ -19,11 +19,14 @@ class Record:
 
     def serves(self, clean: bool) -> bool:
         """Whether everything was measured that a run measures; ``clean`` is its recipe's."""
-        return not clean or self.epoch.train_loss_clean is not None
+        measured = (self.epoch.train_loss_clean, self.epoch.train_accuracy)
+        return not clean or None not in measured
 
     def measured(self, clean: bool) -> "Record":
         """The record with what a run measures, and no more."""
-        return self if clean else replace(self, epoch=replace(self.epoch, train_loss_clean=None))
+        if clean:
+            return self
+        return replace(self, epoch=replace(self.epoch, train_loss_clean=None, train_accuracy=None))
 
 
 def keep(store: Store, record: Record) -> None:

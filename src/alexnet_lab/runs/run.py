@@ -17,6 +17,7 @@ class Run:
     title: str  # such as "activation relu seed 0"
     recipe: Recipe
     data: Path  # the folder of a prepared data set
+    held_back: int  # of its training images
     seed: int
     threads: int  # CPU threads
     precision: Arithmetic

@@ -36,6 +36,7 @@ class Site:
                 f"{exercise} {variant} seed {seed}",
                 recipe,
                 folder,
+                self.study.data.held_back,
                 seed,
                 self.study.threads,
                 precision,
@@ -93,8 +94,9 @@ class Site:
         return float(record["gradient_error"]) if record else None
 
     def _root(self, recipe: Recipe, folder: Path, precision: str) -> str:
-        kind = self.hardware.kind
-        return names.root(recipe, names.images(folder), self.study.threads, kind, precision)
+        study, kind = self.study, self.hardware.kind
+        images, held_back = names.images(folder), study.data.held_back
+        return names.root(recipe, images, held_back, study.threads, kind, precision)
 
     def _folder(self, exercise: str) -> Path:
         return self.data / self.study.exercise(exercise).images

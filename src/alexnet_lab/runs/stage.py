@@ -138,18 +138,22 @@ def _listed(seeds: list[int]) -> str:
 def _outlook(run: Run, store: Store) -> str:
     known = known_epochs(run, store)
     if None not in known:
-        return f"all {len(known)} epochs known"
+        return f"all {_count(len(known))} known"
     first, missing = known.index(None), known.count(None)
     start = run.start(first, store)
-    text = f"{missing} epochs to train"
+    text = f"{_count(missing)} to train"
     if missing < len(known):
         gaps = missing + first < len(known)
-        before = f"{len(known) - missing} epochs" if gaps else _epochs(1, first)
+        before = _count(len(known) - missing) if gaps else _epochs(1, first)
         text = f"{before} known, {missing} to train"
     if start < first:
         again = _epochs(start + 1, first).removeprefix("epochs ")
         text += f", and {again} again, since no state after epoch {first} is kept here"
     return text
+
+
+def _count(epochs: int) -> str:
+    return f"{epochs} epoch{'s' * (epochs != 1)}"
 
 
 def _epochs(first: int, last: int) -> str:

@@ -59,7 +59,9 @@ def _carry_out(run: Run, store: Store, wanted: frozenset[str]) -> Iterator[tuple
 
 def _restored(run: Run, store: Store, epochs: int) -> Learner:
     """The network after at most this many epochs: the newest whole state, or its beginning."""
-    learner = Learner(run.recipe, load(run.data).to(_device(run)), run.seed, run.precision)
+    learner = Learner(
+        run.recipe, load(run.data, run.held_back).to(_device(run)), run.seed, run.precision
+    )
     while start := run.start(epochs, store):
         name = run.names[start - 1]
         try:
