@@ -74,10 +74,9 @@ bench: setup ## our engine against the usual way, and the store's worth: metrics
 	$(BIN)/python -m benchmarks.speed --out metrics/speed.json
 	$(BIN)/python -m benchmarks.reuse --out metrics/reuse.json
 
-review: setup ## Markdown: parameters, metrics and verdicts against BASE (origin/main)
-	@echo "### Parameters" && echo && dvc params diff --md $(BASE)
-	@echo && echo "### Metrics" && echo && dvc metrics diff --md $(BASE)
-	@echo && echo "### Verdicts" && echo && $(BIN)/python -m alexnet_lab.results.review $(BASE)
+review: setup ## Markdown: what moved against BASE (origin/main), and whether for a reason
+	@$(BIN)/python -m alexnet_lab.results.review $(BASE)
+	@echo && echo "### Parameters" && echo && dvc params diff --md $(BASE)
 
 clean: ## remove environment, demo and the store of runs; results and data stay
 	rm -rf .venv demo progress .runs .mypy_cache .pytest_cache .ruff_cache

@@ -14,17 +14,19 @@ from alexnet_lab.results.tables import summary_table
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("exercise")
-    for name in ("runs", "timing", "metrics", "summary", "curves", "plot"):
+    for name in ("runs", "timing", "topics", "metrics", "summary", "curves", "plot"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
 
-    exercise = params.load().exercise(args.exercise)
+    study = params.load()
+    exercise = study.exercise(args.exercise)
+    claims = params.load_claims(study, args.topics)[args.exercise].claims.values()
     runs = read(exercise, args.runs, args.timing)
     summary = summarize(runs)
     write_json(metrics(summary, runs), args.metrics)
     write_json(summary, args.summary)
     replace(args.curves, runs.curves.set_index("variant").to_csv)
-    replace(args.plot, training_figure(runs).savefig)
+    replace(args.plot, training_figure(runs, claims=claims).savefig)
     console.show_table(args.exercise, summary_table(summary, runs.compare))
 
 

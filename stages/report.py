@@ -5,7 +5,7 @@ from pathlib import Path
 
 from alexnet_lab import cli, params
 from alexnet_lab.machine.files import replace, write_json
-from alexnet_lab.results.claims import check_all
+from alexnet_lab.results.claims import Judging, check_all
 from alexnet_lab.results.figures import overview_figure
 from alexnet_lab.results.page import benchmark_charts, page, read_pictures, training_charts
 from alexnet_lab.results.report import ledger, made_of, remarks, report
@@ -25,10 +25,10 @@ def main() -> None:
     runs = {n: read(e, args.runs / n, args.timing / n) for n, e in study.exercises.items()}
     sections = [benchmark_section(topics["benchmark"], steps)]
     sections += [training_section(name, topics[name], each) for name, each in runs.items()]
-    takeaways = check_all("takeaways", topics["takeaways"].claims, {})
+    takeaways = check_all("takeaways", topics["takeaways"], {}, Judging())
     write_json(ledger(sections, takeaways), args.claims)
     replace(args.plots / "overview.png", overview_figure(runs, topics).savefig)
-    text = report(sections, takeaways, remarks(study), made_of(study))
+    text = report(sections, takeaways, topics, remarks(study), made_of(study))
     replace(args.out, lambda new: new.write_text(text))
     charts = {name: training_charts(name, each) for name, each in runs.items()}
     charts |= {"benchmark": benchmark_charts(steps)}

@@ -50,10 +50,11 @@ from alexnet_lab.results.throughput import benchmark_metrics, speed_up, throughp
 TOPIC = Topic(question="Why?", what_if="a=1")
 ALL_PANELS = Compare(
     baseline="slow",
-    quantities=("gradient_norm", "epochs_to_threshold", "gap", "gap_clean"),
+    last_epochs=2,
+    margins={"window_accuracy": 0.5, "gap_clean": 0.01},
+    quantities=("gradient_norm", "epochs_to_threshold", "gap"),
     panels=tuple(PANELS),
     threshold=70,
-    gap_epochs=2,
 )
 
 
@@ -84,6 +85,8 @@ def run(variant: str, seed: int, accuracies: list[float]) -> pd.DataFrame:
             "test_loss": 1.0,
             "test_accuracy": accuracies,
             "gradient_norm": 0.25,
+            "train_accuracy": float("nan"),
+            "held_back_accuracy": float("nan"),
         }
     )
 
@@ -148,7 +151,9 @@ def test_the_summary_is_means_over_seeds_and_null_where_undefined(curves: pd.Dat
     summary = summarize(runs_of(curves))
     assert list(summary) == ["slow", "fast"]
     assert summary["fast"]["final_accuracy"] == 81
-    assert summary["fast"]["final_accuracy_ci95"] == 12.71  # t(0.975, 1) = 12.706, s.e. = 1
+    # t(0.975, 2) = 4.303; both variants have a standard deviation of √2, so the pooled s.e. is 1.
+    assert summary["fast"]["final_accuracy_ci95"] == 4.3
+    assert summary["fast"]["window_accuracy"] == 78
     assert summary["fast"]["epochs_to_threshold"] == 1.5
     assert summary["slow"]["epochs_to_threshold"] is None
     assert summary["slow"]["seeds_reaching_threshold"] == 1
@@ -167,7 +172,7 @@ def test_both_gaps_are_means_over_the_last_epochs(curves: pd.DataFrame) -> None:
     gap, clean = (QUANTITIES[name].compute(runs_of(curves)) for name in ("gap", "gap_clean"))
     assert gap["slow", 0] == pytest.approx(1 - (1 / 2 + 1 / 3) / 2)
     assert clean["slow", 0] == pytest.approx(1 - (1 / 4 + 1 / 6) / 2)
-    of_all = QUANTITIES["gap"].compute(runs_of(curves, compare=compare_of(gap_epochs=99)))
+    of_all = QUANTITIES["gap"].compute(runs_of(curves, compare=compare_of(last_epochs=99)))
     assert of_all["slow", 0] == pytest.approx(1 - 11 / 18)
 
 
@@ -177,9 +182,10 @@ def test_a_variant_has_one_colour_in_every_panel(
     figure = training_figure(runs_of(curves, timing))
     assert colours(["slow", "fast"]) == {"slow": PALETTE[0], "fast": PALETTE[1]}
     for axis in figure.axes:
-        assert axis.get_title(loc="left") and axis.get_xlabel(), "a panel without words"
+        title = axis.get_title(loc="left")
+        assert title and axis.get_xlabel(), "a panel without words"
         used = {line.get_color() for line in axis.lines} - {"grey"}
-        assert used == set(PALETTE[:2])
+        assert used == ({PALETTE[1]} if "less" in title else set(PALETTE[:2]))
     ticks = [tick.get_text() for tick in figure.axes[6].get_yticklabels()]
     assert ticks == ["slow", "fast"]
 
@@ -362,7 +368,7 @@ def test_the_overview_sets_what_was_measured_beside_what_the_text_says(
     curves: pd.DataFrame, tmp_path: Path
 ) -> None:
     claims = {
-        of: Value(kind="value", says="", quantity="final_accuracy", of=of, value=value)
+        of: Value(kind="value", says="", place="", quantity="final_accuracy", of=of, value=value)
         for of, value in (("fast", 77.5), ("lost", 50.0))
     }
     topics = {"one": Topic(claims=claims), "two": TOPIC}
@@ -391,16 +397,16 @@ def test_the_networks_facts_are_those_of_alexnet(study: Study) -> None:
 def test_the_report_says_what_a_reader_must_know(
     curves: pd.DataFrame, timing: pd.DataFrame, study: Study
 ) -> None:
-    changed = study.model_copy(update={"lr": 0.05, "data": Data(source="sample")})
+    changed = study.model_copy(update={"lr": 0.05, "data": Data(source="sample", held_back=0)})
     section = training_section("demo", TOPIC, runs_of(curves, timing))
-    page = report([section], {}, remarks(changed), {"seeds": "0, 1"})
+    page = report([section], {}, {}, remarks(changed), {"seeds": "0, 1"})
     assert page.index("sample in git") < page.index("lr = 0.05") < page.index("Why?")
-    assert "**fast**, 81.00 ± 12.71 %" in page and "plots/demo.png" in page
+    assert "**fast**, 78.00 ± 2.15 %" in page and "plots/demo.png" in page
     assert "| slow" in page and "a CPU" in page and "seeds: 0, 1" in page
     assert "`dvc exp run -S 'a=1'`" in page
-    assert report([section], {}, remarks(study), {}).count(">") == 0
+    assert report([section], {}, {}, remarks(study), {}).count(">") == 0
     glanced = next(line for line in page.splitlines() if line.startswith("| Why?"))
-    assert "**fast**, 81.00 ± 12.71 %; lowest: **slow**" in glanced
+    assert "**fast**, 78.00 ± 2.15 %; lowest: **slow**" in glanced
 
 
 def test_curves_of_other_variants_are_left_alone(tmp_path: Path) -> None:
@@ -414,12 +420,12 @@ def test_curves_of_other_variants_are_left_alone(tmp_path: Path) -> None:
 def test_the_table_of_experiments_shows_what_differs_and_nothing_else() -> None:
     common = {"seeds": "[0, 1]", "src/alexnet_lab/x.py": "abc", "relu.gradient_norm": 0.3}
     rows = [
-        {"Experiment": None, "rev": "workspace", "lr": None, "relu.final_accuracy": 97.0},
-        {"Experiment": None, "rev": "main", "lr": None, "relu.final_accuracy": 97.0},
-        {"Experiment": "raked-weka", "rev": "58d87e6", "lr": 0.05, "relu.final_accuracy": 65.11},
+        {"Experiment": None, "rev": "workspace", "lr": None, "relu.window_accuracy": 97.0},
+        {"Experiment": None, "rev": "main", "lr": None, "relu.window_accuracy": 97.0},
+        {"Experiment": "raked-weka", "rev": "58d87e6", "lr": 0.05, "relu.window_accuracy": 65.11},
     ]
     shown = experiments_table([row | common for row in rows], {"lr", "seeds"})
     assert shown.to_dict("index") == {
         "lr": {"main": "None", "raked-weka": "0.05"},
-        "relu (%)": {"main": "97", "raked-weka": "65.11"},
+        "relu window accuracy (%)": {"main": "97", "raked-weka": "65.11"},
     }

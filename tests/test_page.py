@@ -36,7 +36,7 @@ def content(tmp_path: Path) -> str:
     plt.close()
     charts = {name: training_charts(name, runs) for name in ("activation", "schedules")}
     pictures = dict.fromkeys([*charts, "overview"], picture)
-    return page(report(sections, {}, [], {}), pictures, charts)
+    return page(report(sections, {}, {}, [], {}), pictures, charts)
 
 
 def specs(content: str) -> dict[str, Any]:

@@ -1,5 +1,9 @@
-"""claims.yaml: what the original text claims, and the question that each exercise answers."""
+"""claims.yaml: what the original text claims, and the question that each exercise answers.
 
+Epochs count from 1 here and from 0 in the text, so its numbers of epochs are one higher here.
+"""
+
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -8,72 +12,136 @@ from alexnet_lab.params.fields import Name, Number, Positive, Strict
 from alexnet_lab.params.study import Quantity
 
 
-class Value(Strict):
+class Stated(Strict):
+    """Something that the text says."""
+
+    says: str
+    place: str  # in the text, such as "3, insight 1"
+
+
+class Claimed(Stated):
+    """A claim, which is counted. Those of one ``fact`` stand or fall together."""
+
+    fact: str = ""
+
+
+class Measurable(Claimed):
+    """A claim about a quantity."""
+
+    quantity: Quantity
+
+    @property
+    def steps(self) -> tuple[tuple[str, ...], ...]:
+        """The pairs of which the first is said to have more; a bound has one variant alone."""
+        return ()
+
+
+class Value(Measurable):
     """A quantity of one variant has this value."""
 
     kind: Literal["value"]
-    says: str
-    quantity: Quantity
     of: str
     value: Number
 
 
-class Difference(Strict):
+class Difference(Measurable):
     """A quantity of one variant less that of another."""
 
     kind: Literal["difference"]
-    says: str
-    quantity: Quantity
     of: str
     less: str
     value: Number
 
 
-class Ratio(Strict):
+class Ratio(Measurable):
     """A quantity of one variant divided by that of another."""
 
     kind: Literal["ratio"]
-    says: str
-    quantity: Quantity
     of: str
     over: str
     value: Positive
 
 
-class Order(Strict):
-    """A quantity ranks the variants in this order, the largest first."""
+class Order(Measurable):
+    """A quantity ranks the variants in this order, the largest first: each step is a claim."""
 
     kind: Literal["order"]
-    says: str
-    quantity: Quantity
     order: Annotated[tuple[str, ...], Field(min_length=2)]
 
+    @property
+    def steps(self) -> tuple[tuple[str, ...], ...]:
+        """Each variant and the next."""
+        return tuple(pairwise(self.order))
 
-class Below(Strict):
+
+class More(Measurable):
+    """A quantity of one variant is more than that of each of the others."""
+
+    kind: Literal["more"]
+    of: str
+    than: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    @property
+    def steps(self) -> tuple[tuple[str, ...], ...]:
+        """The variant and each of the others."""
+        return tuple((self.of, other) for other in self.than)
+
+
+class Less(Measurable):
+    """A quantity of one variant is less than that of each of the others."""
+
+    kind: Literal["less"]
+    of: str
+    than: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    @property
+    def steps(self) -> tuple[tuple[str, ...], ...]:
+        """Each of the others and the variant."""
+        return tuple((other, self.of) for other in self.than)
+
+
+class Below(Measurable):
     """A quantity of one variant is less than a number."""
 
     kind: Literal["below"]
-    says: str
-    quantity: Quantity
     of: str
     below: Number
 
+    @property
+    def steps(self) -> tuple[tuple[str, ...], ...]:
+        """The variant."""
+        return ((self.of,),)
 
-class Unmeasured(Strict):
-    """No exercise measures this."""
+
+class Within(Claimed):
+    """A number that the text prints, and the two of its own that it should be the quotient of."""
+
+    kind: Literal["within"]
+    value: Number
+    quotient: tuple[Number, Positive]
+
+
+class Unmeasured(Claimed):
+    """It could be measured, and no exercise does."""
 
     kind: Literal["unmeasured"]
-    says: str
+    because: str
+
+
+class Aside(Stated):
+    """Nothing to measure: a fact of record, a judgement. Not counted."""
+
     because: str
 
 
 Claim = Annotated[
-    Value | Difference | Ratio | Order | Below | Unmeasured, Field(discriminator="kind")
+    Value | Difference | Ratio | Order | More | Less | Below | Within | Unmeasured,
+    Field(discriminator="kind"),
 ]
 
 
 class Topic(Strict):
-    """An exercise's question, a suggestion of what to change next, and the text's claims.
+    """An exercise's question, a suggestion of what to change next, and what the text says of it.
 
     An exercise of your own needs none of them.
     """
@@ -81,6 +149,7 @@ class Topic(Strict):
     question: str = ""
     what_if: str = ""  # as `dvc exp run -S` takes it
     claims: dict[Name, Claim] = Field(default_factory=dict)
+    asides: tuple[Aside, ...] = ()
 
     def stated(self, quantity: Quantity) -> dict[str, float]:
         """The text's own numbers of a quantity, by variant."""

@@ -18,17 +18,22 @@ Panel = Literal[
     "test_accuracy",
     "gradient_norm",
     "learning_rate",
+    "window_accuracy",
     "final_accuracy",
+    "differences",
     "epochs_to_threshold",
     "gap",
     "seconds",
 ]
 
 # One number per run, which variants are compared in and claims are about: results/quantities.py
-# computes each. The benchmark has speed_up alone.
+# computes each; the last five are the benchmark's (results/throughput.py).
 Quantity = Literal[
+    "window_accuracy",
     "final_accuracy",
     "best_accuracy",
+    "held_back_accuracy",
+    "train_accuracy",
     "final_train_loss",
     "final_test_loss",
     "gradient_norm",
@@ -36,39 +41,48 @@ Quantity = Literal[
     "gap",
     "gap_clean",
     "change_at_jumps",
+    "roughness",
+    "early_spike",
     "seconds",
+    "run_seconds",
     "speed_up",
+    "cpu_seconds",
+    "gpu_seconds",
+    "cpu_rate",
+    "gpu_rate",
 ]
+OF_THE_BENCHMARK = {"speed_up", "cpu_seconds", "gpu_seconds", "cpu_rate", "gpu_rate"}
 
 
 class Compare(Strict):
     """How an exercise's variants are compared, and what its figure shows."""
 
     baseline: str  # the variant that the others are compared with
-    quantities: tuple[Quantity, ...]  # besides the final accuracy; the first is a metric too
+    last_epochs: Count  # the window: what is compared are means over so many last epochs
+    margins: dict[Quantity, Positive]  # the smallest difference that matters, in what is compared
+    quantities: tuple[Quantity, ...]  # what is shown besides; the first of all is a metric too
     panels: Annotated[tuple[Panel, ...], Field(min_length=1)]
     threshold: Annotated[Number, Field(gt=0, lt=100)] | None = None  # % test accuracy
-    gap_epochs: Count | None = None  # the gap is the mean over this many last epochs
 
-    @field_validator("quantities")
+    @field_validator("margins", "quantities")
     @classmethod
-    def _others(cls, quantities: tuple[Quantity, ...]) -> tuple[Quantity, ...]:
-        if {"final_accuracy", "speed_up"} & set(quantities):
-            raise ValueError(
-                "should name neither final_accuracy, which is always compared, nor "
-                "speed_up, which is the benchmark's"
-            )
-        if len(set(quantities)) < len(quantities):
+    def _of_training(cls, quantities: Any) -> Any:
+        if strange := {*quantities} & OF_THE_BENCHMARK:
+            raise ValueError(f"should not name {min(strange)}, which is the benchmark's")
+        if len({*quantities}) < len(quantities):
             raise ValueError("should not repeat a quantity")
         return quantities
 
+    @property
+    def shown(self) -> tuple[Quantity, ...]:
+        """What a summary shows: accuracies, then what is compared, then the other quantities."""
+        every = ("window_accuracy", "final_accuracy", *self.margins, *self.quantities)
+        return tuple(dict.fromkeys(every))
+
     @model_validator(mode="after")
     def _has_numbers(self) -> Self:
-        names = {*self.panels, *self.quantities}
-        if "epochs_to_threshold" in names and self.threshold is None:
+        if "epochs_to_threshold" in {*self.panels, *self.shown} and self.threshold is None:
             raise ValueError("shows epochs_to_threshold, so it needs a threshold (in %)")
-        if names & {"gap", "gap_clean"} and self.gap_epochs is None:
-            raise ValueError("shows the gap, so it needs gap_epochs")
         return self
 
 

@@ -1,34 +1,73 @@
 """What do an exercise's runs say? Runs in, numbers out; nothing is read or saved here."""
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import pandas as pd
 
-from alexnet_lab.params.study import Quantity
-from alexnet_lab.results.quantities import COLUMNS, QUANTITIES, RUN, compared_in
+from alexnet_lab.params.claims import Claim, Measurable
+from alexnet_lab.params.study import Compare, Quantity
+from alexnet_lab.results.quantities import COLUMNS, QUANTITIES, RUN, sample
 from alexnet_lab.results.runs import Runs
-from alexnet_lab.results.statistics import Comparison, compare_all, estimate
+from alexnet_lab.results.statistics import Estimate, Sample, Verdict, judge, level_of_each
 
 Summary = dict[str, dict[str, float | None]]  # variant -> name -> number
 FINAL_LOSSES: tuple[Quantity, ...] = ("final_train_loss", "final_test_loss")
 CI = "_ci95"  # the suffix of half the width of a 95 % interval
 
 
-def measure(runs: Runs) -> "dict[str, pd.Series[float]]":
+@dataclass(frozen=True)
+class Comparison:
+    """How a variant differs from the baseline in one quantity, paired by seed."""
+
+    quantity: Quantity
+    variant: str
+    difference: Estimate  # its interval holds together with all others of the exercise
+    margin: float  # the smallest difference that matters
+    verdict: Verdict
+
+
+def measure(runs: Runs) -> dict[str, Sample]:
     """Every quantity, each by (variant, seed): what claims are about."""
-    return {name: quantity.compute(runs) for name, quantity in QUANTITIES.items()}
+    return {name: sample(name, runs) for name in QUANTITIES}
 
 
-def compare_variants(runs: Runs) -> list[Comparison]:
-    """Compare every variant with the baseline, paired by seed, p corrected over all of them."""
-    values = {
-        name: (QUANTITIES[name].compute(runs), better == "higher")
-        for name in compared_in(runs.compare)
-        if (better := QUANTITIES[name].better)
+def family(compare: Compare, variants: Iterable[str], claims: Iterable[Claim]) -> int:
+    """How many differences and bounds of an exercise get a verdict, claims of the text included.
+
+    Each is counted once, and beforehand: also one that turns out to be undefined.
+    """
+    compared = {
+        (quantity, frozenset({variant, compare.baseline}))
+        for quantity in compare.margins
+        for variant in variants
+        if variant != compare.baseline
     }
-    return compare_all(values, runs.compare.baseline)
+    claimed = {
+        (claim.quantity, frozenset(step))
+        for claim in claims
+        if isinstance(claim, Measurable)
+        for step in claim.steps
+    }
+    return len(compared | claimed)
+
+
+def compare_variants(runs: Runs, claims: Iterable[Claim]) -> list[Comparison]:
+    """Compare every variant with the baseline, if that has runs, in what has a margin."""
+    baseline = runs.compare.baseline
+    if baseline not in runs.variants:
+        return []
+    level = level_of_each(family(runs.compare, runs.variants, claims))
+    comparisons = []
+    for name, margin in runs.compare.margins.items():
+        values = sample(name, runs)
+        for variant in runs.variants:
+            if variant != baseline:
+                difference = values.difference(variant, baseline, level)
+                verdict = judge(difference, margin, QUANTITIES[name].better)
+                comparisons.append(Comparison(name, variant, difference, margin, verdict))
+    return comparisons
 
 
 def summarize(runs: Runs) -> Summary:
@@ -37,21 +76,30 @@ def summarize(runs: Runs) -> Summary:
     A name that ends in ``_ci95`` is half the width of the 95 % interval, undefined for one seed.
     """
     summary: Summary = {v: {"seeds": seeds_of(runs, v)} for v in runs.variants}
-    for name in compared_in(runs.compare):
-        for variant, values in _by_variant(QUANTITIES[name].compute(runs)):
-            mean = estimate(values)
+    for name in shown(runs):
+        values = sample(name, runs)
+        for variant in runs.variants:
+            mean = values.mean(variant)
             summary[variant][name] = _rounded(name, mean.mean)
             summary[variant][f"{name}{CI}"] = _rounded(name, mean.half)
             if name == "epochs_to_threshold":
-                summary[variant]["seeds_reaching_threshold"] = int(values.notna().sum())
+                reached = int(values.runs[variant].notna().sum())
+                summary[variant]["seeds_reaching_threshold"] = reached
     for name in FINAL_LOSSES:
-        for variant, values in _by_variant(QUANTITIES[name].compute(runs)):
-            summary[variant][name] = _rounded(name, values.mean(skipna=False))
+        for variant, by_seed in _by_variant(QUANTITIES[name].compute(runs)):
+            summary[variant][name] = _rounded(name, by_seed.mean(skipna=False))
     for variant, epochs in _by_variant(divergences(runs)):
         if epochs.notna().any():
             summary[variant]["seeds_diverged"] = int(epochs.count())
             summary[variant]["diverged_from_epoch"] = int(epochs.min())
     return summary
+
+
+def shown(runs: Runs) -> tuple[Quantity, ...]:
+    """What an exercise's summary shows; first what one may choose by, if images were held back."""
+    if runs.curves["held_back_accuracy"].notna().any():
+        return ("held_back_accuracy", *runs.compare.shown)
+    return runs.compare.shown
 
 
 def seeds_of(runs: Runs, variant: str) -> int:
@@ -71,10 +119,11 @@ def _rounded(quantity: Quantity, value: float) -> float | None:
 def metrics(summary: Summary, runs: Runs) -> dict[str, dict[str, float]]:
     """The few numbers per variant that `dvc metrics diff` shows; none that is undefined.
 
-    The final accuracy with its interval, the first quantity that the exercise is about, and
-    whether seeds diverged.
+    The accuracy at the end, that of the last epochs with its interval, the first other quantity
+    that the exercise is about, and whether seeds diverged.
     """
-    names = ["final_accuracy", f"final_accuracy{CI}", *runs.compare.quantities[:1]]
+    names = ["final_accuracy", "window_accuracy", f"window_accuracy{CI}"]
+    names += [name for name in shown(runs) if name not in names][:1]
     names += ["seeds_diverged", "diverged_from_epoch"]
     return {
         variant: {name: value for name in names if (value := row.get(name)) is not None}
@@ -110,9 +159,3 @@ def before_divergence(runs: Runs) -> pd.DataFrame:
     after = curves["epoch"].to_numpy() >= ends["end"].to_numpy()
     unbounded = [name for name, column in COLUMNS.items() if not column.bounded and name in curves]
     return curves.assign(**{name: curves[name].mask(after) for name in unbounded})
-
-
-def with_interval(row: Mapping[str, Any], name: str) -> str | None:
-    """A number of a summary with its interval, such as "97.75 ± 0.23"; None if undefined."""
-    value, half = row.get(name), row.get(f"{name}{CI}")
-    return None if value is None else f"{value}" if half is None else f"{value} ± {half}"

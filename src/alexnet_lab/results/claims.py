@@ -1,49 +1,92 @@
 """Which of the text's claims hold? Each one in claims.yaml is checked against what was measured.
 
-A number is reproduced if the 95 % interval over seeds contains it, and contradicted if not. A
-ratio or a difference must show an effect as well: an interval that also contains 1, or 0, is too
-wide to decide. An order, or a bound, is reproduced if the interval lies wholly on its side, and
-contradicted if it lies wholly on the other.
+A number of the text is that of one run. It is compatible with ours if one more run of ours could
+have given it: if the 95 % prediction interval contains it and is narrow enough to exclude another
+number that the text gives, or that there is no effect. What the text says in words is a step, or
+several: each holds, fails or is undecided as the comparisons are, at the level of the exercise.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
-import pandas as pd
+from alexnet_lab.params.claims import (
+    Below,
+    Claim,
+    Difference,
+    Less,
+    More,
+    Order,
+    Ratio,
+    Topic,
+    Unmeasured,
+    Value,
+    Within,
+)
+from alexnet_lab.params.study import Quantity
+from alexnet_lab.results.statistics import (
+    FEWEST,
+    LEVEL,
+    NOTHING,
+    Estimate,
+    Sample,
+    estimate,
+    judge,
+)
 
-from alexnet_lab.params.claims import Below, Claim, Difference, Order, Ratio, Unmeasured, Value
-from alexnet_lab.results.statistics import FEWEST, OPEN, Estimate, estimate, paired
-
-REPRODUCED, CONTRADICTED, NOT_MEASURED = "reproduced", "contradicted", "not measured"
-VERDICTS = (REPRODUCED, CONTRADICTED, OPEN, NOT_MEASURED)
-NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
-NO_VALUES = pd.Series(dtype=float, index=pd.MultiIndex.from_tuples([], names=["variant", "seed"]))
-Measured = Mapping[str, "pd.Series[float]"]  # quantity -> values by (variant, seed)
+COMPATIBLE, INCOMPATIBLE = "compatible", "incompatible"  # numbers
+CONFIRMED, PARTLY, CONTRADICTED = "confirmed", "partly", "contradicted"  # statements
+ITSELF = "contradicts itself"
+UNDECIDED, NOT_MEASURED = "undecided", "not measured"
+VERDICTS = (
+    COMPATIBLE,
+    INCOMPATIBLE,
+    CONFIRMED,
+    PARTLY,
+    CONTRADICTED,
+    ITSELF,
+    UNDECIDED,
+    NOT_MEASURED,
+)
+ROUNDING = 0.02  # the text prints three digits; a quotient that is further off does not follow
+Measured = Mapping[str, Sample]  # by quantity
+Number = Value | Difference | Ratio
+Statement = Order | More | Less
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim, what was measured, and the verdict; ``original`` is the claim's number or words."""
+    """A claim, what was measured, and the verdict."""
 
     exercise: str
-    says: str
-    original: float | str
-    quantity: str | None
-    estimate: Estimate
+    claim: Claim
     verdict: str
-    unit: str = ""
+    estimate: Estimate = NOTHING  # of a number; of a statement, that of its weakest step
+    off: float = math.nan  # the text's number less our mean, or over it for a ratio
+    steps: tuple[int, int, int] = (0, 0, 0)  # of a statement: how many hold, fail, and there are
+    note: str = ""
+
+    @property
+    def unit(self) -> str:
+        """× after a ratio."""
+        speed_up = getattr(self.claim, "quantity", "") == "speed_up"
+        ratio = isinstance(self.claim, Ratio) or (speed_up and isinstance(self.claim, Value))
+        return "×" if ratio else ""
 
     def row(self) -> dict[str, float | int | str]:
         """The claim's entry in metrics/claims.json."""
+        holding, failing, count = self.steps
         return {
             "exercise": self.exercise,
-            "original": self.original,
+            "says": self.claim.says,
+            "place": self.claim.place,
             "measured": round(self.estimate.mean, 6),
             "low": round(self.estimate.low, 6),
             "high": round(self.estimate.high, 6),
             "n": self.estimate.n,
+            "off": round(self.off, 6),
+            "steps": f"{holding} of {count} hold, {failing} fail" if count else "",
+            "note": self.note,
             "verdict": self.verdict,
         }
 
@@ -51,68 +94,132 @@ class Finding:
 Ledger = dict[str, Finding]  # by the claim's id
 
 
-def check_all(exercise: str, claims: Mapping[str, Claim], measured: Measured) -> Ledger:
+def check_all(exercise: str, topic: Topic, measured: Measured, how: "Judging") -> Ledger:
     """Check all claims of an exercise."""
-    return {f"{exercise}_{name}": check(exercise, c, measured) for name, c in claims.items()}
+    return {
+        f"{exercise}_{name}": check(exercise, claim, topic, measured, how)
+        for name, claim in topic.claims.items()
+    }
 
 
-def check(exercise: str, claim: Claim, measured: Measured) -> Finding:
+@dataclass(frozen=True)
+class Judging:
+    """How statements are judged: the level of each interval, and the smallest differences."""
+
+    level: float = LEVEL
+    margins: Mapping[Quantity, float] | None = None
+
+
+def check(exercise: str, claim: Claim, topic: Topic, measured: Measured, how: Judging) -> Finding:
     """Check one claim; it is not measured if its quantity or a variant is missing."""
-    if isinstance(claim, Unmeasured):
-        return Finding(exercise, claim.says, claim.because, None, NOTHING, NOT_MEASURED)
-    values = measured.get(claim.quantity, NO_VALUES)
-    mine = values[values.index.get_level_values("variant").isin(_variants(claim))]
-    if set(mine.index.get_level_values("variant")) < set(_variants(claim)):
-        return Finding(
-            exercise, claim.says, _original(claim), claim.quantity, NOTHING, NOT_MEASURED
-        )
-    measured_value = _estimate(claim, mine)
-    verdict = _verdict(claim, measured_value)
-    never = claim.quantity == "epochs_to_threshold" and bool(mine.isna().all())
-    if never and isinstance(claim, Value) and measured_value.n >= FEWEST:
-        verdict = CONTRADICTED  # it claims a number of epochs, and no run gets there
-    is_ratio = isinstance(claim, Ratio) or claim.quantity == "speed_up"
-    unit = "×" if is_ratio and not isinstance(claim, Order) else ""
-    return Finding(
-        exercise, claim.says, _original(claim), claim.quantity, measured_value, verdict, unit
-    )
-
-
-def _variants(claim: Claim) -> tuple[str, ...]:
     match claim:
-        case Value(of=of) | Below(of=of):
+        case Unmeasured():
+            return Finding(exercise, claim, NOT_MEASURED, note=claim.because)
+        case Within():
+            return _within(exercise, claim)
+    values = measured.get(claim.quantity)
+    if values is None or not {*_variants(claim)} <= {*values.variants}:
+        return Finding(exercise, claim, NOT_MEASURED)
+    if all(values.runs[name].isna().all() for name in _variants(claim)):
+        return _never(exercise, claim, values)
+    match claim:
+        case Value() | Difference() | Ratio():
+            return _number(exercise, claim, topic, values)
+        case Below():
+            return _below(exercise, claim, values, how)
+    return _steps(exercise, claim, values, how)
+
+
+def _variants(claim: Number | Statement | Below) -> tuple[str, ...]:
+    match claim:
+        case Value(of=of):
             return (of,)
         case Difference(of=of, less=other) | Ratio(of=of, over=other):
             return (of, other)
-        case Order(order=order):
-            return order
-        case Unmeasured():
-            return ()
+    return tuple(dict.fromkeys(name for step in claim.steps for name in step))
 
 
-def _original(claim: Claim) -> float | str:
+def _within(exercise: str, claim: Within) -> Finding:
+    """Whether a number of the text follows from two others of its own."""
+    follows = claim.quotient[0] / claim.quotient[1]
+    holds = abs(claim.value / follows - 1) <= ROUNDING
+    note = f"{claim.quotient[0]:g} / {claim.quotient[1]:g} = {follows:.4g}"
+    return Finding(exercise, claim, CONFIRMED if holds else ITSELF, note=note)
+
+
+def _never(exercise: str, claim: Number | Statement | Below, values: Sample) -> Finding:
+    """No run has the quantity: it was not recorded, or no run gets to the threshold."""
+    if claim.quantity != "epochs_to_threshold":
+        return Finding(exercise, claim, NOT_MEASURED, note="these runs did not record it")
+    runs = values.runs[_variants(claim)[0]]
+    decided = isinstance(claim, Value) and len(runs) >= FEWEST
+    return Finding(exercise, claim, INCOMPATIBLE if decided else UNDECIDED, estimate(runs))
+
+
+def _number(exercise: str, claim: Number, topic: Topic, values: Sample) -> Finding:
+    """A number of the text against where one more run of ours would fall."""
+    others: set[float] = {0.0}
     match claim:
-        case Value(value=value) | Difference(value=value) | Ratio(value=value):
-            return value
-        case Below(below=below):
-            return f"below {below:g}"
-        case Order(order=order):
-            return " > ".join(order)
-        case Unmeasured(because=because):
-            return because
-
-
-def _estimate(claim: Claim, values: "pd.Series[float]") -> Estimate:
-    match claim:
+        case Value(of=of):
+            ours = values.one_more(of)
+            stated = topic.stated(claim.quantity).items()
+            others = {number for variant, number in stated if variant != of} or others
         case Difference(of=of, less=less):
-            return estimate(paired(values, of, less))
-        case Ratio(of=of, over=over):  # the geometric mean over seeds
-            log = estimate(paired(values.map(_log), of, over))
-            return Estimate(_exp(log.mean), _exp(log.low), _exp(log.high), log.n)
-        case Order(order=order):  # the weakest step, or one that goes the other way
-            steps = [estimate(paired(values, more, less)) for more, less in pairwise(order)]
-            return min(steps, key=_sureness)
-    return estimate(values)
+            ours = values.one_more_pair(of, less)
+        case Ratio(of=of, over=over):
+            logs = Sample(values.values.map(_log), values.places, values.pool)
+            log = logs.one_more_pair(of, over)
+            ours = Estimate(_exp(log.mean), _exp(log.low), _exp(log.high), log.n)
+            others = {1.0}
+    off = claim.value / ours.mean if isinstance(claim, Ratio) else claim.value - ours.mean
+    inside = ours.low <= claim.value <= ours.high
+    verdict, note = INCOMPATIBLE, ""
+    if ours.n < FEWEST or math.isnan(ours.half):
+        verdict = UNDECIDED
+    elif inside and all(ours.low <= other <= ours.high for other in others):
+        verdict, note = UNDECIDED, "our interval is too wide to exclude anything"
+    elif inside:
+        verdict = COMPATIBLE
+    return Finding(exercise, claim, verdict, ours, off, note=note)
+
+
+def _below(exercise: str, claim: Below, values: Sample, how: Judging) -> Finding:
+    """A bound; one that every variant keeps says nothing of this one."""
+    ours = values.mean(claim.of, how.level)
+    held = [name for name in values.variants if values.mean(name, how.level).high < claim.below]
+    alike = len(held) == len(values.variants) > 1
+    note = f"so does each of the {len(held)}: it says nothing of this one" if alike else ""
+    verdict = (
+        CONFIRMED if claim.of in held else CONTRADICTED if ours.low >= claim.below else UNDECIDED
+    )
+    return Finding(exercise, claim, verdict, ours, note=note)
+
+
+def _steps(exercise: str, claim: Statement, values: Sample, how: Judging) -> Finding:
+    """A statement of one or several steps, each judged as a comparison is."""
+    margin = (how.margins or {}).get(claim.quantity)
+    found = {(more, less): values.difference(more, less, how.level) for more, less in claim.steps}
+    judged = {step: judge(each, margin, "higher") for step, each in found.items()}
+    words = [*judged.values()]
+    holding = words.count("better")
+    failing = words.count("worse") + words.count("equivalent")
+    verdict = UNDECIDED
+    if holding == len(words):
+        verdict = CONFIRMED
+    elif failing:
+        verdict = PARTLY if holding else CONTRADICTED
+    (more, less), weakest = min(found.items(), key=lambda item: _sureness(item[1]))
+    note = f"{more} less {less}"
+    if "not comparable" in words:
+        note += ", which ran in other arithmetic or on other hardware"
+    return Finding(
+        exercise, claim, verdict, weakest, steps=(holding, failing, len(words)), note=note
+    )
+
+
+def _sureness(step: Estimate) -> tuple[bool, float]:
+    """A key that sorts a step the other way first, then an undefined one."""
+    return not step.high < 0, -math.inf if math.isnan(step.low) else step.low
 
 
 def _log(value: float) -> float:
@@ -123,26 +230,9 @@ def _exp(value: float) -> float:
     return math.exp(value) if not value > 700 else math.inf  # beyond, Python raises
 
 
-def _sureness(step: Estimate) -> tuple[bool, float]:
-    """A key that sorts a step the other way first, then an undefined one."""
-    return not step.high < 0, -math.inf if math.isnan(step.low) else step.low
-
-
-def _verdict(claim: Claim, measured: Estimate) -> str:
-    if measured.n < FEWEST or math.isnan(measured.mean):
-        return OPEN
-    match claim:
-        case Order():
-            holds, fails = measured.low > 0, measured.high < 0
-        case Below(below=below):
-            holds, fails = measured.high < below, measured.low >= below
-        case Value(value=value):
-            holds = measured.low <= value <= measured.high
-            fails = not holds
-        case Difference(value=value) | Ratio(value=value):
-            fails = not measured.low <= value <= measured.high
-            no_effect = 1 if isinstance(claim, Ratio) else 0
-            holds = not fails and not measured.low <= no_effect <= measured.high
-        case Unmeasured():
-            return NOT_MEASURED
-    return REPRODUCED if holds else CONTRADICTED if fails else OPEN
+def facts(ledger: Ledger) -> dict[str, set[str]]:
+    """The independent facts behind the claims of each verdict."""
+    found: dict[str, set[str]] = {verdict: set() for verdict in VERDICTS}
+    for name, finding in ledger.items():
+        found[finding.verdict].add(finding.claim.fact or name)
+    return found

@@ -13,7 +13,7 @@ import yaml
 
 from alexnet_lab import cli, console
 
-ACCURACY = ".final_accuracy"
+ACCURACIES = (".held_back_accuracy", ".window_accuracy")  # to choose by, and to report
 
 
 def table(experiments: list[dict[str, Any]], parameters: set[str]) -> pd.DataFrame:
@@ -27,9 +27,9 @@ def table(experiments: list[dict[str, Any]], parameters: set[str]) -> pd.DataFra
     changed = frame[frame.nunique(axis=1) > 1]
     names = [name for name in changed.index if name.split(".")[0] in parameters]
     accuracies = {
-        name: f"{name.removesuffix(ACCURACY)} (%)"
+        name: f"{name} (%)".replace(".", " ").replace("_accuracy", " accuracy")
         for name in changed.index
-        if name.endswith(ACCURACY)
+        if name.endswith(ACCURACIES)
     }
     rows = changed.loc[[*names, *accuracies]].rename(index=accuracies)
     return rows.rename_axis("what differs")

@@ -5,7 +5,7 @@ and Ito, which colour-blind readers can tell apart). A run that diverged ends th
 its accuracy, and the legend says so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from alexnet_lab.params.claims import Topics
-from alexnet_lab.results.analysis import before_divergence, divergences
-from alexnet_lab.results.panels import PANELS, Colours, draw_dots
-from alexnet_lab.results.quantities import QUANTITIES
+from alexnet_lab.params.claims import Claim, Topics
+from alexnet_lab.results.analysis import before_divergence, compare_variants, divergences
+from alexnet_lab.results.panels import PANELS, Colours, Look, draw_row, label_rows, number
+from alexnet_lab.results.quantities import QUANTITIES, sample
 from alexnet_lab.results.runs import Runs
 from alexnet_lab.results.throughput import not_measured, speed_up, throughput
 
@@ -45,20 +45,28 @@ def colours(variants: Sequence[str]) -> dict[str, str]:
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(variants)}
 
 
-def training_figure(runs: Runs, variants: Sequence[str] | None = None) -> Figure:
+def training_figure(
+    runs: Runs, variants: Sequence[str] | None = None, claims: Iterable[Claim] = ()
+) -> Figure:
     """The exercise's panels, two per row, under one legend of its variants.
 
     ``variants`` are all of the exercise's, if some have no runs yet: colours go by their order.
+    ``claims`` are the text's: their verdicts are of one family with those of the comparisons.
     """
     every = colours(variants or runs.variants)
     colour = {variant: every[variant] for variant in runs.variants}
     shown = replace(runs, curves=before_divergence(runs))
     with mpl.rc_context(STYLE):
         figure, axes = _grid(len(runs.compare.panels))
+        comparing = "differences" in runs.compare.panels
+        comparisons = compare_variants(runs, claims) if comparing else []
         for name, axis in zip(runs.compare.panels, axes, strict=False):
-            PANELS[name].draw(axis, shown, colour)
+            PANELS[name].draw(axis, shown, colour, comparisons)
         seeds = runs.curves["seed"].nunique()
         note = "one run each" if seeds == 1 else f"{seeds} seeds: thin lines, dots; 95 % intervals"
+        if runs.apart:
+            stars = f"* in other arithmetic or on other hardware than {runs.compare.baseline}"
+            figure.supxlabel(stars, fontsize=9)
         _legend(figure, axes, _labelled(colour, divergences(runs)), note)
     return figure
 
@@ -72,17 +80,19 @@ def overview_figure(exercises: Mapping[str, Runs], topics: Topics) -> Figure:
         for axis in axes[len(exercises) :]:
             axis.set_axis_off()
         for axis, (name, runs) in zip(axes, exercises.items(), strict=False):
-            values = quantity.compute(runs)
-            draw_dots(axis, values, colours(runs.variants), quantity.digits, quantity.missing)
+            values, colour = sample("final_accuracy", runs), colours(runs.variants)
             stated = topics[name].stated("final_accuracy")
             for row, variant in enumerate(runs.variants):
+                by_seed, more = values.runs[variant], values.one_more(variant)
+                draw_row(axis, by_seed, more, Look(row, colour[variant]), number(by_seed, quantity))
                 if variant in stated:
                     axis.plot(stated[variant], row, **cross)
+            label_rows(axis, colour, runs.apart)
             axis.set(title=name.capitalize(), xlabel="final test accuracy (%; scales differ)")
         marks: Any = {"color": "grey", "marker": "o", "alpha": 0.6, "lw": 1.2}
         handles = [
             Line2D(
-                [], [], **marks, label="measured: one dot per seed, the mean, its 95 % interval"
+                [], [], **marks, label="measured: one dot per seed, the mean, where one more run would fall"
             ),
             Line2D([], [], **cross, label="the text says (one number)"),
         ]

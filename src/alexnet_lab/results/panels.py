@@ -4,7 +4,7 @@ A thin line or a dot is one seed. A thick line or a bar is the mean over seeds, 
 the bar its 95 % interval.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -14,11 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from alexnet_lab.params.study import Panel, Quantity
-from alexnet_lab.results.quantities import QUANTITIES
+from alexnet_lab.results.analysis import Comparison
+from alexnet_lab.results.quantities import QUANTITIES, Measure, sample
 from alexnet_lab.results.runs import Runs
-from alexnet_lab.results.statistics import estimate
+from alexnet_lab.results.statistics import Estimate, paired
 
 Colours = Mapping[str, str]  # by variant
+Comparisons = Sequence[Comparison]
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Lines:
     from_zero: bool = False
     threshold: bool = False  # mark the exercise's
 
-    def draw(self, axis: Axes, runs: Runs, colour: Colours) -> None:
+    def draw(self, axis: Axes, runs: Runs, colour: Colours, _: Comparisons) -> None:
         """Draw every seed of every variant, and their means."""
         for column, style in self.columns.items():
             drawstyle = "steps-mid" if self.steps else "default"
@@ -49,7 +51,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Dots:
-    """Quantities, one row per variant; {threshold} and {gap_epochs} are the exercise's."""
+    """Quantities, one row per variant; {threshold} and {last_epochs} are the exercise's."""
 
     title: str
     unit: str
@@ -57,14 +59,17 @@ class Dots:
     from_zero: bool = False
     zero_line: bool = False
 
-    def draw(self, axis: Axes, runs: Runs, colour: Colours) -> None:
+    def draw(self, axis: Axes, runs: Runs, colour: Colours, _: Comparisons) -> None:
         """Draw every seed of every variant, their mean and its interval."""
         count = len(self.quantities)
         for place, (name, marker) in enumerate(self.quantities.items()):
-            quantity = QUANTITIES[name]
-            values, digits = quantity.compute(runs), quantity.digits
+            values, quantity = sample(name, runs), QUANTITIES[name]
             offset = 0.34 * ((count - 1) / 2 - place)
-            draw_dots(axis, values, colour, digits, quantity.missing, offset, marker)
+            for row, variant in enumerate(colour):
+                look = Look(row - offset, colour[variant], marker, 10 if count == 1 else 6)
+                by_seed, mean = values.runs[variant], values.mean(variant)
+                draw_row(axis, by_seed, mean, look, number(by_seed, quantity))
+        label_rows(axis, colour, runs.apart)
         if self.zero_line:
             axis.axvline(0, color="grey", lw=1)
         texts = runs.compare.model_dump()
@@ -78,8 +83,30 @@ class Dots:
         return max(float(QUANTITIES[name].compute(runs).max()) for name in self.quantities)
 
 
+@dataclass(frozen=True)
+class Differences:
+    """What the verdicts are read from: each variant's accuracy less the baseline's."""
+
+    def draw(self, axis: Axes, runs: Runs, colour: Colours, comparisons: Comparisons) -> None:
+        """Draw every pair of seeds, the mean with its interval, and what does not matter."""
+        found = [each for each in comparisons if each.quantity == "window_accuracy"]
+        values = sample("window_accuracy", runs).values
+        for row, each in enumerate(found):
+            mean = each.difference
+            pairs = paired(values, each.variant, runs.compare.baseline)
+            text = f"{mean.mean:+.2f}: {each.verdict}" if mean.n else each.verdict
+            look = Look(row, colour[each.variant], "o", 10)
+            draw_row(axis, pairs if mean.n else pairs[:0], mean, look, text)
+        if found:
+            axis.axvspan(-found[0].margin, found[0].margin, color="grey", alpha=0.18, lw=0)
+        axis.axvline(0, color="grey", lw=1)
+        label_rows(axis, {each.variant: "" for each in found}, runs.apart)
+        title = f"Accuracy less that of {runs.compare.baseline}"
+        axis.set(title=title, xlabel="points, last epochs; grey: too small to matter")
+
+
 NATS = "cross-entropy (nats)"
-PANELS: dict[Panel, Lines | Dots] = {
+PANELS: dict[Panel, Lines | Dots | Differences] = {
     "train_loss": Lines("Training loss", NATS, {"train_loss": "-"}),
     "test_loss": Lines("Test loss", NATS, {"test_loss": "-"}),
     "train_and_test_loss": Lines(
@@ -93,9 +120,15 @@ PANELS: dict[Panel, Lines | Dots] = {
         from_zero=True,
     ),
     "learning_rate": Lines("Learning rate", "learning rate", {"lr": "-"}, steps=True, log=True),
+    "window_accuracy": Dots(
+        "Test accuracy",
+        "accuracy, mean over the last {last_epochs} epochs (%)",
+        {"window_accuracy": "o"},
+    ),
     "final_accuracy": Dots(
         "Final test accuracy", "accuracy after the last epoch (%)", {"final_accuracy": "o"}
     ),
+    "differences": Differences(),
     "epochs_to_threshold": Dots(
         "Epochs to {threshold:g} % test accuracy",
         "epochs",
@@ -103,7 +136,7 @@ PANELS: dict[Panel, Lines | Dots] = {
         from_zero=True,
     ),
     "gap": Dots(
-        "Generalisation gap (last {gap_epochs} epochs)",
+        "Generalisation gap (last {last_epochs} epochs)",
         "test loss less training loss: ● while learning, ◆ clean",
         {"gap": "o", "gap_clean": "D"},
         zero_line=True,
@@ -131,39 +164,49 @@ def draw_curves(
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def draw_dots(
-    axis: Axes,
-    values: "pd.Series[float]",
-    colour: Colours,
-    digits: int,
-    missing: str,
-    offset: float = 0.0,
-    marker: str = "o",
+@dataclass(frozen=True)
+class Look:
+    """Where a row of dots stands, and how it looks; ``tall`` is half its bar, in points."""
+
+    place: float
+    colour: str
+    marker: str = "o"
+    tall: int = 10
+
+
+def draw_row(
+    axis: Axes, by_seed: "pd.Series[float]", mean: Estimate, look: Look, text: str
 ) -> None:
-    """One row per variant: a dot per seed, a bar at their mean, its interval and its number."""
-    tall = 10 if offset == 0 else 6  # points, half of the bar; the number stands on it
-    for row, variant in enumerate(colour):
-        by_seed = values[values.index.get_level_values("variant") == variant]
-        defined = by_seed.dropna()
-        place = row - offset
-        text = missing if defined.empty else f"{defined.mean():.{digits}f}"
-        if 0 < len(defined) < len(by_seed):
-            text += f" ({len(defined)} of {len(by_seed)} seeds)"
-        # Equal values would hide each other, so they stand beside each other.
-        beside = place - 0.12 * defined.groupby(defined).cumcount()
-        axis.plot(defined, beside, marker, color=colour[variant], alpha=0.6, ms=6)
-        x = 0.0 if defined.empty else defined.mean()
-        mean = estimate(by_seed)
-        if len(defined) > 1:
-            axis.plot(x, place, "|", color=colour[variant], ms=2 * tall, mew=2.5)
-        if isfinite(mean.half):
-            axis.hlines(place, mean.low, mean.high, color=colour[variant], lw=1.2)
-        shift = (4, 0) if defined.empty else (0, tall + 2)
-        align = "left" if defined.empty else "center"
-        axis.annotate(
-            text, (x, place), xytext=shift, textcoords="offset points", ha=align, fontsize=8.5
-        )
-    axis.set_yticks(range(len(colour)), list(colour))
-    axis.set_ylim(len(colour) - 0.5, -0.75)
+    """A dot per seed, a bar at their mean, its interval, and a text above."""
+    defined = by_seed.dropna()
+    # Equal values would hide each other, so they stand beside each other.
+    beside = look.place - 0.12 * defined.groupby(defined).cumcount()
+    axis.plot(defined, beside, look.marker, color=look.colour, alpha=0.6, ms=6)
+    x = 0.0 if defined.empty else float(defined.mean())
+    if len(defined) > 1:
+        axis.plot(x, look.place, "|", color=look.colour, ms=2 * look.tall, mew=2.5)
+    if isfinite(mean.half):
+        axis.hlines(look.place, mean.low, mean.high, color=look.colour, lw=1.2)
+    shift = (4, 0) if defined.empty else (0, look.tall + 2)
+    align = "left" if defined.empty else "center"
+    axis.annotate(
+        text, (x, look.place), xytext=shift, textcoords="offset points", ha=align, fontsize=8.5
+    )
+
+
+def number(by_seed: "pd.Series[float]", quantity: Measure) -> str:
+    """The mean of what is defined, and of how many seeds if not all are."""
+    defined = by_seed.dropna()
+    if defined.empty:
+        return quantity.missing
+    of = f" ({len(defined)} of {len(by_seed)} seeds)" if len(defined) < len(by_seed) else ""
+    return f"{defined.mean():.{quantity.digits}f}{of}"
+
+
+def label_rows(axis: Axes, variants: Colours, apart: set[str]) -> None:
+    """Name the rows; a star marks what ran elsewhere than the baseline."""
+    names = [name + "*" * (name in apart) for name in variants]
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(max(len(names), 1) - 0.5, -0.75)
     axis.margins(x=0.15)
     axis.grid(axis="y", visible=False)

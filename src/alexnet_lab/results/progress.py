@@ -15,7 +15,7 @@ from alexnet_lab.machine.files import replace
 from alexnet_lab.machine.hardware import this_machine
 from alexnet_lab.params.study import Exercise
 from alexnet_lab.results.figures import training_figure
-from alexnet_lab.results.panels import PANELS, Dots
+from alexnet_lab.results.panels import PANELS, Lines
 from alexnet_lab.results.runs import Runs
 from alexnet_lab.runs.records import Record, curves, timing
 from alexnet_lab.runs.site import Site
@@ -53,7 +53,7 @@ def figure_of(exercise: Exercise, known: dict[str, list[Record]]) -> Figure:
 
     The panels of dots are left out: they stand for runs that have ended.
     """
-    panels = [name for name in exercise.compare.panels if not isinstance(PANELS[name], Dots)]
+    panels = [name for name in exercise.compare.panels if isinstance(PANELS[name], Lines)]
     compare = exercise.compare.model_copy(update={"panels": panels})
     frames = (
         pd.concat([pd.DataFrame(rows(records)).assign(variant=v) for v, records in known.items()])

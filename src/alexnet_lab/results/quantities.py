@@ -13,6 +13,7 @@ import pandas as pd
 
 from alexnet_lab.params.study import Compare, Quantity
 from alexnet_lab.results.runs import Runs
+from alexnet_lab.results.statistics import Sample
 
 RUN = ["variant", "seed"]  # what identifies a run
 
@@ -32,6 +33,8 @@ COLUMNS = {
     "test_loss": Column("test loss (nats)", bounded=False),
     "test_accuracy": Column("test accuracy (%)"),
     "gradient_norm": Column("gradient norm of the first layer", bounded=False),
+    "train_accuracy": Column("training accuracy, clean (%)"),
+    "held_back_accuracy": Column("accuracy on held-back images (%)"),
 }
 
 
@@ -63,14 +66,14 @@ def epochs_to_threshold(runs: Runs) -> "pd.Series[float]":
     return epochs.groupby([runs.curves[key] for key in RUN], sort=False).min()
 
 
-def _gap(loss: str) -> Callable[[Runs], "pd.Series[float]"]:
-    """Test loss less a training loss, the mean over the last ``gap_epochs`` (by default one)."""
+def _window(column: str, less: str | None = None) -> Callable[[Runs], "pd.Series[float]"]:
+    """A column, less another, as a mean over the exercise's ``last_epochs``."""
 
     def compute(runs: Runs) -> "pd.Series[float]":
         curves = runs.curves
-        last = curves[curves["epoch"] > curves["epoch"].max() - (runs.compare.gap_epochs or 1)]
-        gaps: pd.Series[float] = last["test_loss"] - last[loss]
-        return gaps.groupby([last[key] for key in RUN], sort=False).mean(skipna=False)
+        last = curves[curves["epoch"] > curves["epoch"].max() - runs.compare.last_epochs]
+        values: pd.Series[float] = last[column] - (last[less] if less else 0)
+        return values.groupby([last[key] for key in RUN], sort=False).mean(skipna=False)
 
     return compute
 
@@ -84,10 +87,36 @@ def _change_at_jumps(runs: Runs) -> "pd.Series[float]":
     return mean
 
 
+def _roughness(runs: Runs) -> "pd.Series[float]":
+    """The mean size of the change of test accuracy from one epoch to the next."""
+    steps = runs.curves.groupby(RUN, sort=False)["test_accuracy"].diff().abs()
+    mean: pd.Series[float] = steps.groupby([runs.curves[key] for key in RUN], sort=False).mean()
+    return mean
+
+
+def _early_spike(runs: Runs) -> "pd.Series[float]":
+    """By how much the training loss rose at most from an epoch to the next, in the first ten."""
+    early = runs.curves[runs.curves["epoch"] <= 10]
+    rises = early.groupby(RUN, sort=False)["train_loss"].diff().clip(lower=0)
+    largest: pd.Series[float] = rises.groupby([early[key] for key in RUN], sort=False).max()
+    return largest
+
+
+def _seconds(how: Literal["mean", "sum"]) -> Callable[[Runs], "pd.Series[float]"]:
+    return lambda runs: runs.timing.groupby(RUN, sort=False)["seconds"].agg(how)
+
+
 # `gap` is taken with the loss while learning (dropout and augmentation on), as the original
 # exercise has it; `gap_clean` with the loss of the same images in evaluation mode.
 QUANTITIES: dict[Quantity, Measure] = {
-    "final_accuracy": Measure("accuracy (%)", 2, "higher", _final("test_accuracy")),
+    "window_accuracy": Measure(
+        "accuracy, last {last_epochs} epochs (%)", 2, "higher", _window("test_accuracy")
+    ),
+    "final_accuracy": Measure("at the end (%)", 2, "higher", _final("test_accuracy")),
+    "held_back_accuracy": Measure(
+        "held-back images (%)", 2, "higher", _window("held_back_accuracy")
+    ),
+    "train_accuracy": Measure("training accuracy (%)", 2, "higher", _window("train_accuracy")),
     "best_accuracy": Measure(
         "best accuracy (%)",
         2,
@@ -98,25 +127,23 @@ QUANTITIES: dict[Quantity, Measure] = {
     "epochs_to_threshold": Measure(
         "epochs to {threshold:g} %", 1, "lower", epochs_to_threshold, missing="not reached"
     ),
-    "gap": Measure("gap", 4, "lower", _gap("train_loss")),
-    "gap_clean": Measure("gap, clean", 4, "lower", _gap("train_loss_clean")),
+    "gap": Measure("gap", 4, "lower", _window("test_loss", "train_loss")),
+    "gap_clean": Measure("gap, clean", 4, "lower", _window("test_loss", "train_loss_clean")),
     "change_at_jumps": Measure("change at the cuts (points)", 2, "higher", _change_at_jumps),
-    "seconds": Measure(
-        "s/epoch",
-        2,
-        "lower",
-        lambda runs: runs.timing.groupby(RUN, sort=False)["seconds"].mean(),
-    ),
+    "roughness": Measure("change between epochs (points)", 2, "lower", _roughness),
+    "early_spike": Measure("largest early rise of the loss (nats)", 4, "lower", _early_spike),
+    "seconds": Measure("s/epoch", 2, "lower", _seconds("mean")),
+    "run_seconds": Measure("s/run", 1, "lower", _seconds("sum")),
     "final_train_loss": Measure("train loss", 4, "lower", _final("train_loss")),
     "final_test_loss": Measure("test loss", 4, "lower", _final("test_loss")),
 }
 
 
-def compared_in(compare: Compare) -> tuple[Quantity, ...]:
-    """What an exercise's variants are compared in: the final accuracy, then its own quantities."""
-    return ("final_accuracy", *compare.quantities)
-
-
 def label(quantity: Quantity, compare: Compare) -> str:
     """A quantity's label, for the head of a table."""
-    return QUANTITIES[quantity].label.format(threshold=compare.threshold)
+    return QUANTITIES[quantity].label.format(**compare.model_dump())
+
+
+def sample(quantity: Quantity, runs: Runs) -> Sample:
+    """A quantity of all runs, with the places where they ran."""
+    return Sample(QUANTITIES[quantity].compute(runs), runs.places)

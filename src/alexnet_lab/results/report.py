@@ -7,19 +7,31 @@ from typing import Any
 
 import pandas as pd
 
+from alexnet_lab.params.claims import Topics
 from alexnet_lab.params.study import Study
-from alexnet_lab.results.claims import Ledger
+from alexnet_lab.results.claims import VERDICTS, Ledger, facts
 from alexnet_lab.results.sections import Section
-from alexnet_lab.results.tables import claims_table, frame, markdown, verdict_counts
+from alexnet_lab.results.tables import (
+    asides_table,
+    claims_table,
+    frame,
+    markdown,
+    verdict_counts,
+)
 
 
 def report(
     sections: list[Section],
     takeaways: Ledger,
+    topics: Topics,
     remarks: list[str],
     made_of: Mapping[str, str],
 ) -> str:
-    """The whole report as Markdown; ``made_of`` says what the runs were made with."""
+    """The whole report as Markdown; ``made_of`` says what the runs were made with.
+
+    What the text says that is not for measuring stands at the end.
+    """
+    asides = tuple(aside for topic in topics.values() for aside in topic.asides)
     banner = "\n".join(f"> **{remark}**\n>" for remark in remarks).removesuffix("\n>")
     parts = [
         "# AlexNet Lab: what was measured",
@@ -29,6 +41,7 @@ def report(
         markdown(glance(sections, takeaways)),
         *map(_section, sections),
         *(["## Takeaways", markdown(claims_table(takeaways))] if takeaways else []),
+        *(["## Said, not for measuring", markdown(asides_table(asides))] if asides else []),
         "## Made with",
         "\n".join(f"- {name}: {value}" for name, value in made_of.items()),
         "Written by the `report` stage; do not edit.",
@@ -45,8 +58,13 @@ def _verdicts(ledger: Ledger, of_the_study: bool) -> str:
     """One line that says how many of the text's claims hold."""
     if not of_the_study:
         return "The text's claims are checked below, although these runs are not its setting."
-    counts = ", ".join(f"**{n} {verdict}**" for verdict, n in verdict_counts(ledger).items())
-    return f"The original text makes {len(ledger)} claims: {counts}."
+    counts, behind = verdict_counts(ledger), facts(ledger)
+    words = ", ".join(f"**{counts[v]} {v}** ({len(behind[v])})" for v in VERDICTS if counts[v])
+    independent = len(set().union(*behind.values()))
+    return (
+        f"The original text makes {len(ledger)} claims that can be measured, of {independent} "
+        f"independent facts: {words}; in brackets the facts."
+    )
 
 
 def glance(sections: list[Section], takeaways: Ledger) -> pd.DataFrame:
@@ -74,6 +92,7 @@ def _section(section: Section) -> str:
         section.answer,
         f"![{caption}](plots/{section.name}.png)",
         *map(markdown, section.tables),
+        section.how_sure,
         markdown(claims_table(section.ledger)) if section.ledger else "",
         f"Measured on {section.measured_on}.{what_if if topic.what_if else ''}",
     ]

@@ -1,18 +1,175 @@
-"""Which verdicts changed since a revision? `python -m alexnet_lab.results.review origin/main`."""
+"""What did a change do? Markdown: `python -m alexnet_lab.results.review origin/main`.
 
+The curves of both revisions are in git, and runs with the same seed are paired. What did not move
+is left out; what cannot be compared is said. Works on the workspace, so also after a what-if.
+"""
+
+import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
-from alexnet_lab import cli
+from alexnet_lab import cli, params
+from alexnet_lab.data.sources import image_set
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.files import read_json
+from alexnet_lab.params.study import Exercise, Study
+from alexnet_lab.results.quantities import QUANTITIES
+from alexnet_lab.results.runs import Runs
+from alexnet_lab.results.statistics import Sample, judge, level_of_each
+from alexnet_lab.results.tables import frame, markdown
 
-LEDGER = Path("metrics/claims.json")
+LEDGER, PARAMS = Path("metrics/claims.json"), Path("params.yaml")
+MOST = 6  # changes in the first line; the table has all
+BEFORE, NOW = "before", "now"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A variant whose accuracy moved: its runs in both revisions."""
+
+    exercise: str
+    variant: str
+    compare: Exercise
+    curves: dict[str, pd.DataFrame]  # BEFORE, NOW
+    values: "pd.Series[float]"  # the accuracy of the last epochs, by (BEFORE or NOW, seed)
+
+
+def changes(study: Study, base: Mapping[Path, str]) -> Iterator[Change | str]:
+    """What moved since ``base`` (its files' texts), and sentences on what is not comparable."""
+    for name, exercise in study.exercises.items():
+        for variant in exercise.variants:
+            paths = [Path(f"metrics/{kind}/{name}/{variant}.csv") for kind in ("runs", "timing")]
+            both = [[at.get(path) for path in paths] for at in (base, _workspace(paths))]
+            for texts, where in zip(both, ("the base", "the workspace"), strict=True):
+                if None in texts:
+                    yield f"{name} {variant}: {where} has no {paths[texts.index(None)]}."
+                    break
+            else:
+                yield from _change(name, variant, exercise, both)
+
+
+def _workspace(paths: list[Path]) -> dict[Path, str]:
+    return {path: path.read_text() for path in paths if path.exists()}
+
+
+def _change(name: str, variant: str, exercise: Exercise, both: Any) -> Iterator[Change | str]:
+    runs = {when: _runs(exercise, *texts) for when, texts in zip((BEFORE, NOW), both, strict=True)}
+    values = {when: QUANTITIES["window_accuracy"].compute(each) for when, each in runs.items()}
+    old, new = (values[when].droplevel("variant") for when in (BEFORE, NOW))
+    for more, less, word in ((new, old, "new"), (old, new, "gone")):
+        if seeds := sorted({*more.index} - {*less.index}):
+            yield f"{name} {variant}: seeds {', '.join(map(str, seeds))} are {word}."
+    shared = old.index.intersection(new.index)
+    where = [each.places.get("", "") for each in runs.values()]
+    if where[0] != where[1]:
+        yield f"{name} {variant} is not comparable: {where[0]} before, {where[1]} now."
+    elif len(shared) and not old[shared].equals(new[shared]):
+        pairs = pd.concat({BEFORE: old[shared], NOW: new[shared]}, names=["variant"])
+        yield Change(name, variant, exercise, {k: r.curves for k, r in runs.items()}, pairs)
+
+
+def _runs(exercise: Exercise, curves: str, timing: str) -> Runs:
+    frames = (pd.read_csv(io.StringIO(text)).assign(variant="") for text in (curves, timing))
+    return Runs(next(frames), next(frames), exercise.compare, image_set(exercise.images).classes)
+
+
+def table(moved: list[Change]) -> pd.DataFrame:
+    """One row per change: before, now, the paired difference, its verdict; one family."""
+    level = level_of_each(len(moved))
+    rows = []
+    for change in moved:
+        sample = Sample(change.values, pool=False)
+        difference = sample.difference(NOW, BEFORE, level)
+        margin = change.compare.compare.margins.get("window_accuracy")
+        chance = 100 / image_set(change.compare.images).classes
+        half = "" if difference.half != difference.half else f" ± {difference.half:.2f}"
+        learnt = sample.mean(NOW).low > chance or sample.mean(BEFORE).low <= chance
+        rows.append(
+            {
+                "accuracy, last epochs (%)": f"{change.exercise} {change.variant}",
+                "seeds": difference.n,
+                BEFORE: f"{sample.mean(BEFORE).mean:.2f}",
+                NOW: f"{sample.mean(NOW).mean:.2f}",
+                "difference (points)": f"{difference.mean:+.2f}{half}",
+                "verdict": judge(difference, margin, "higher")
+                if learnt
+                else "no better than guessing",
+            }
+        )
+    return frame(rows, "accuracy, last epochs (%)")
+
+
+def headline(what: str, rows: pd.DataFrame) -> str:
+    """What the change did, in one line: the largest differences first."""
+    by_size = rows["difference (points)"].map(lambda text: -abs(float(text.split()[0])))
+    parts = [
+        f"{name} no better than guessing"
+        if row["verdict"] == "no better than guessing"
+        else f"{name} {row['difference (points)']} points ({row['verdict']})"
+        for name, row in rows.loc[by_size.sort_values().index].head(MOST).iterrows()
+    ]
+    more = f", and {len(rows) - MOST} more" if len(rows) > MOST else ""
+    return f"**{what}**: {', '.join(parts)}{more}."
+
+
+def what_changed(before: Study | None, now: Study, moved: list[Change]) -> str:
+    """The parameters in which the changed variants' runs differ, such as "lr 0.001 → 0.05"."""
+    if before is None:
+        return "Parameters that this code cannot read, before"
+    found: dict[str, None] = {}
+    for change in moved:
+        recipes = []
+        for study in (before, now):
+            known = change.variant in study.exercises[change.exercise].variants
+            recipe = study.recipe(change.exercise, change.variant).model_dump() if known else {}
+            how = {"threads": study.threads, "held_back": study.data.held_back}
+            recipes.append(dict(_leaves(recipe | how | {"source": study.data.source})))
+        old, new = recipes
+        for key in {**old, **new}:
+            if old.get(key) != new.get(key):
+                found[f"{key} {old.get(key)} → {new.get(key)}"] = None
+    return ", ".join(found) or "No parameter differs, but code, data or versions do"
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        for key, child in node.items():
+            yield from _leaves(child, f"{path}.{key}" if path else key)
+    else:
+        yield path, node
+
+
+def chart(change: Change) -> str:
+    """The mean accuracy by epoch, before in grey and now in blue, as a Mermaid chart.
+
+    GitHub and other viewers of Markdown draw it; nothing is uploaded.
+    """
+    means = {when: c.groupby("epoch")["test_accuracy"].mean() for when, c in change.curves.items()}
+    epochs = max(int(each.index.max()) for each in means.values())
+    lines = [f"  line [{', '.join(f'{value:.2f}' for value in each)}]" for each in means.values()]
+    palette = (
+        '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "#7F7F7F, #0072B2"}}}}%%'
+    )
+    return "\n".join(
+        [
+            "```mermaid",
+            palette,
+            "xychart-beta",
+            f'  title "{change.exercise} {change.variant}: before (grey) and now (blue)"',
+            f'  x-axis "epoch" 1 --> {epochs}',
+            '  y-axis "test accuracy (%), mean over seeds"',
+            *lines,
+            "```",
+        ]
+    )
 
 
 def changed(before: dict[str, Any], now: dict[str, Any]) -> pd.DataFrame:
@@ -20,34 +177,61 @@ def changed(before: dict[str, Any], now: dict[str, Any]) -> pd.DataFrame:
     verdicts = pd.DataFrame(
         {
             when: {k: v["verdict"] for k, v in ledger.items()}
-            for when, ledger in (("before", before), ("now", now))
+            for when, ledger in ((BEFORE, before), (NOW, now))
         },
         dtype=object,
     ).fillna("–")
-    return verdicts[verdicts["before"] != verdicts["now"]].rename_axis("claim")
+    return verdicts[verdicts[BEFORE] != verdicts[NOW]].rename_axis("claim")
 
 
-def ledger_at(revision: str) -> dict[str, Any]:
-    """The ledger of a revision; empty if it has none. UserError if git does not know it."""
+def files_at(revision: str) -> dict[Path, str]:
+    """A revision's parameters, ledger, curves, timing. UserError if git does not know it."""
     known = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     if known.returncode:
         raise UserError(f"git knows no revision '{revision}'.")
-    shown = _git("show", f"{revision}:{LEDGER}")
-    ledger: dict[str, Any] = json.loads(shown.stdout) if shown.returncode == 0 else {}
-    return ledger
+    paths = [f"{PARAMS}", f"{LEDGER}", "metrics/runs", "metrics/timing"]
+    listed = _git("ls-tree", "-r", "-z", "--name-only", revision, *paths).stdout.split("\0")
+    return {Path(p): _git("show", f"{revision}:./{p}").stdout for p in listed if p}
 
 
 def _git(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["git", *words], capture_output=True, text=True, check=False)  # noqa: S603, S607  # the user's own git
 
 
+def _study(text: str) -> Study | None:
+    try:
+        return params.parse(yaml.safe_load(text))
+    except UserError:
+        return None
+
+
+def review(revision: str) -> str:
+    """The whole text."""
+    base, study = files_at(revision), params.load()
+    found = list(changes(study, base))
+    moved = [each for each in found if isinstance(each, Change)]
+    notes = [each for each in found if isinstance(each, str)]
+    parts = [f"No accuracy moved against {revision}."]
+    if moved:
+        rows = table(moved)
+        what = what_changed(_study(base.get(PARAMS, "")), study, moved)
+        level = f"{100 * level_of_each(len(moved)):.4g}"
+        family = f"Paired by seed; {level} % intervals, which hold together at 95 %."
+        parts = [headline(what, rows), markdown(rows), family]
+    parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
+    parts += [chart(change) for change in moved[:MOST]]
+    before = json.loads(base.get(LEDGER, "{}"))
+    verdicts = changed(before, read_json(LEDGER) if LEDGER.exists() else {})
+    parts += ["### Verdicts on the text's claims"]
+    parts += ["No verdict changed." if verdicts.empty else verdicts.to_markdown()]
+    return "\n\n".join(parts)
+
+
 def main() -> None:
-    """Print the table, or that nothing changed."""
+    """Print the review."""
     if len(sys.argv) != 2:
         raise UserError("Name one revision to compare with, such as origin/main.")
-    now = read_json(LEDGER) if LEDGER.exists() else {}
-    table = changed(ledger_at(sys.argv[1]), now)
-    print("No verdict changed." if table.empty else table.to_markdown())
+    print(review(sys.argv[1]))
 
 
 if __name__ == "__main__":

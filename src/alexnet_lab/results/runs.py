@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,8 @@ import pandas as pd
 from alexnet_lab.data.sources import image_set
 from alexnet_lab.errors import UserError
 from alexnet_lab.params.study import Compare, Exercise
+
+CORES = r", \d+ cores?$"  # at the end of the name of the hardware
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,20 @@ class Runs:
     timing: pd.DataFrame  # likewise: seconds, hardware, precision
     compare: Compare
     classes: int  # of the images
+
+    @cached_property
+    def places(self) -> dict[str, str]:
+        """Where each variant ran: arithmetic, and kind of hardware without its number of cores."""
+        kind = self.timing["hardware"].str.replace(CORES, "", regex=True)
+        place = self.timing["precision"] + " on " + kind
+        by_variant = place.groupby(self.timing["variant"], sort=False).unique()
+        return {str(name): " and ".join(sorted(found)) for name, found in by_variant.items()}
+
+    @property
+    def apart(self) -> set[str]:
+        """The variants that ran elsewhere than the baseline, so are not comparable with it."""
+        here = self.places.get(self.compare.baseline)
+        return {name for name, place in self.places.items() if here and place != here}
 
     @property
     def variants(self) -> list[str]:

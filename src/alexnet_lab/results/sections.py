@@ -8,23 +8,24 @@ import pandas as pd
 from alexnet_lab.params.claims import Topic
 from alexnet_lab.results.analysis import (
     CI,
+    Comparison,
     Summary,
     compare_variants,
+    family,
     measure,
     summarize,
 )
-from alexnet_lab.results.claims import Ledger, check_all
-from alexnet_lab.results.quantities import QUANTITIES
+from alexnet_lab.results.claims import Judging, Ledger, check_all
+from alexnet_lab.results.quantities import QUANTITIES, sample
 from alexnet_lab.results.runs import Runs
-from alexnet_lab.results.statistics import FEWEST, OPEN, Comparison
+from alexnet_lab.results.statistics import FEWEST, level_of_each
 from alexnet_lab.results.tables import (
     comparison_table,
     difference,
-    seeds_that_might_tell,
     summary_table,
     throughput_table,
 )
-from alexnet_lab.results.throughput import not_measured, speed_up, speed_up_by_step, throughput
+from alexnet_lab.results.throughput import by_step, not_measured, speed_up, throughput
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,17 @@ class Section:
     brief: str  # the answer for the table at a glance
     answer: str
     tables: tuple[pd.DataFrame, ...]
+    how_sure: str
     measured_on: str
     ledger: Ledger
 
 
 def training_section(name: str, topic: Topic, runs: Runs) -> Section:
     """The section of a training exercise."""
-    summary, comparisons = summarize(runs), compare_variants(runs)
+    claims = topic.claims.values()
+    summary, comparisons = summarize(runs), compare_variants(runs, claims)
+    size = family(runs.compare, runs.variants, claims)
+    how = Judging(level_of_each(size), runs.compare.margins)
     table = summary_table(summary, runs.compare)
     if "seconds" in runs.compare.panels:
         seconds = QUANTITIES["seconds"]
@@ -55,15 +60,38 @@ def training_section(name: str, topic: Topic, runs: Runs) -> Section:
         name,
         topic,
         extremes(summary),
-        training_answer(summary, comparisons, runs.compare.baseline),
+        training_answer(summary, comparisons, runs),
         tuple(tables),
+        how_sure(runs, size),
         f"{places(runs.timing)}: {spent(runs.timing)} of training, all runs added up",
-        check_all(name, topic.claims, measure(runs)),
+        check_all(name, topic, measure(runs), how),
+    )
+
+
+def how_sure(runs: Runs, size: int) -> str:
+    """What the intervals of an exercise's tables hold, and which spreads were pooled."""
+    pools = sample("window_accuracy", runs).pools
+    pooled = [", ".join(pool) for pool in pools if len(pool) > 1]
+    alone = [v for v in runs.variants if not any(v in pool and len(pool) > 1 for pool in pools)]
+    spread = f"pooled over {'; '.join(pooled)}" if pooled else "each variant's own"
+    if pooled and alone:
+        spread += f" ({', '.join(alone)}: its own)" if len(alone) == 1 else ", the others their own"
+    differences = (
+        f"those of differences hold together, for all {size} that get a verdict"
+        if size > 1
+        else "that of the difference too"
+    )
+    return (
+        f"Intervals of means are 95 % each; {differences}, and are "
+        f"{100 * level_of_each(size):.4g} % each. The spread of accuracy is {spread}."
     )
 
 
 def places(timing: pd.DataFrame) -> str:
-    """Hardware and precision; if variants differ in them, which variant ran where."""
+    """Hardware and precision; if variants differ in them, which variant ran where.
+
+    Such variants are not comparable, and the sentence says so.
+    """
     place = timing["hardware"] + " in " + timing["precision"]
     variants = timing.groupby(place, sort=False)["variant"].unique()
     if len(variants) == 1:
@@ -83,13 +111,13 @@ def spent(timing: pd.DataFrame) -> str:
 
 
 def extremes(summary: Summary) -> str:
-    """The highest and the lowest final accuracy of the variants that did not wholly diverge."""
+    """The highest and the lowest accuracy of the variants that did not wholly diverge."""
     learnt = _learnt(summary)
     if not learnt:
         return "every run diverged"
-    ranked = sorted(learnt, key=lambda name: learnt[name]["final_accuracy"] or 0.0, reverse=True)
+    ranked = sorted(learnt, key=lambda name: learnt[name]["window_accuracy"] or 0.0, reverse=True)
     best, worst = (f"**{name}**, {_accuracy(learnt[name])} %" for name in (ranked[0], ranked[-1]))
-    return f"highest final test accuracy: {best}; lowest: {worst}"
+    return f"highest test accuracy: {best}; lowest: {worst}"
 
 
 def _learnt(summary: Summary) -> Summary:
@@ -98,14 +126,14 @@ def _learnt(summary: Summary) -> Summary:
 
 def _accuracy(row: Mapping[str, float | None]) -> str:
     """The mean and, if there are several seeds, half the width of its interval."""
-    mean, half = row["final_accuracy"], row[f"final_accuracy{CI}"]
+    mean, half = row["window_accuracy"], row[f"window_accuracy{CI}"]
     if mean is None:
         return "–"
     return f"{mean:.2f}" if half is None else f"{mean:.2f} ± {half:.2f}"
 
 
-def training_answer(summary: Summary, comparisons: list[Comparison], baseline: str) -> str:
-    """The best and worst final accuracy, how sure that is, and what diverged."""
+def training_answer(summary: Summary, comparisons: list[Comparison], runs: Runs) -> str:
+    """The best and worst accuracy, how sure that is, and what diverged."""
     diverged = [
         f"**{name}** from epoch {row['diverged_from_epoch']:g} "
         f"({row['seeds_diverged']:g} of {row['seeds']:g} seeds)"
@@ -115,39 +143,44 @@ def training_answer(summary: Summary, comparisons: list[Comparison], baseline: s
     learnt = _learnt(summary)
     if not learnt:
         return f"Every run diverged: {', '.join(diverged)}."
-    runs = next(iter(learnt.values()))["seeds"] or 0
+    seeds = next(iter(learnt.values()))["seeds"] or 0
     sentences = [f"H{extremes(summary)[1:]}."]
-    if runs < FEWEST:
+    if seeds < FEWEST:
         sentences.append("One run each: no uncertainty, so no verdict.")
     else:
-        sentences.append(f"(Means of {runs:g} seeds with their 95 % intervals.)")
-        verdicts = [_verdict(each) for each in comparisons if each.quantity == "final_accuracy"]
-        sentences.append(f"Against **{baseline}**, paired by seed: {'; '.join(verdicts)}.")
+        what = f"Means over the last {runs.compare.last_epochs} epochs of {seeds:g} seeds"
+        sentences.append(f"({what}, with their 95 % intervals.)")
+        verdicts = [_verdict(each) for each in comparisons if each.quantity == "window_accuracy"]
+        baseline = runs.compare.baseline
+        if verdicts:
+            sentences.append(f"Against **{baseline}**, paired by seed: {'; '.join(verdicts)}.")
     if diverged:
         sentences.append(f"Diverged: {', '.join(diverged)}.")
     return " ".join(sentences)
 
 
 def _verdict(comparison: Comparison) -> str:
-    """Such as "**tanh** not distinguishable (-0.06 ± 1.10 points, 250 seeds might tell)"."""
-    details = f"{difference(comparison)} points"
-    if comparison.verdict == OPEN:
-        details += f", {seeds_that_might_tell(comparison)} seeds might tell"
-    return f"**{comparison.variant}** {comparison.verdict} ({details})"
+    """Such as "**tanh** undecided (-0.06 ± 1.10 points)"."""
+    found = difference(comparison)
+    details = f" ({found} points)" if found else ""
+    return f"**{comparison.variant}** {comparison.verdict}{details}"
 
 
 def benchmark_section(topic: Topic, timing: pd.DataFrame) -> Section:
     """The section of the benchmark; batches that were not measured say why."""
     hardware = " and ".join(timing["hardware"].dropna().unique())
     answer = benchmark_answer(timing)
+    steps = [step for claim in topic.claims.values() for step in getattr(claim, "steps", ())]
+    how = Judging(level_of_each(len(steps)))
     return Section(
         "benchmark",
         topic,
         answer.removesuffix("."),
         answer,
         (throughput_table(throughput(timing), not_measured(timing)),),
+        "",
         f"{hardware} in fp32",
-        check_all("benchmark", topic.claims, speed_up_by_step(timing)),
+        check_all("benchmark", topic, by_step(timing), how),
     )
 
 

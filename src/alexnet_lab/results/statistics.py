@@ -1,27 +1,32 @@
-"""How sure is a number? Intervals over seeds, and comparisons paired by seed.
+"""How sure is a number? Intervals over seeds, of a mean, of one more run, of a difference.
 
-All intervals are 95 %, by Student's t. A value that is not finite (its run diverged) makes every
-number that depends on it undefined; a single run has no interval.
+All intervals are Student's t. Three runs say little of their spread, so it is pooled over the
+variants of an exercise that ran alike and whose spreads do not clearly differ. A value that is not
+finite (its run diverged) makes every number that depends on it undefined; a single run has no
+interval.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
-from alexnet_lab.params.study import Quantity
-
 LEVEL = 0.95
-POWER = 0.8  # of the test that seeds_needed plans
-MANY = 1000  # seeds; a difference that needs more is as good as none
+OUTLYING = 0.2  # the level of the test for a spread that stands out: few runs seldom show it
 FEWEST = 2  # runs for an interval
+Verdict = Literal[
+    "better", "worse", "higher", "lower", "equivalent", "undecided", "undefined", "not comparable"
+]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over ``n`` runs and the ends of its interval; NaN if undefined."""
+    """A mean over ``n`` runs and the ends of an interval around it; NaN if undefined."""
 
     mean: float
     low: float
@@ -34,30 +39,23 @@ class Estimate:
         return (self.high - self.low) / 2
 
 
-def estimate(values: "Sequence[float] | pd.Series[float]") -> Estimate:
-    """The mean and its interval; undefined if any value is not finite."""
-    series = pd.Series(values, dtype=float)
-    n, mean, half = len(series), math.nan, math.nan
-    if n and series.map(math.isfinite).all():
-        mean = float(series.mean())
-        if n >= FEWEST:
-            half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * series.std() / math.sqrt(n))
-    return Estimate(mean, mean - half, mean + half, n)
+NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """How a variant differs from the baseline in one quantity, paired by seed."""
+class Spread:
+    """The variance of one run, or of one difference, and the degrees of freedom behind it."""
 
-    quantity: Quantity
-    variant: str
-    difference: Estimate
-    p: float  # two-sided, corrected; NaN if undefined
-    verdict: str
-    seeds_needed: int | None  # if not distinguishable; None: more than MANY
+    variance: float
+    freedom: float
 
 
-BETTER, WORSE, OPEN = "better", "worse", "not distinguishable"
+def estimate(values: "Iterable[float] | pd.Series[float]", level: float = LEVEL) -> Estimate:
+    """The mean of values and its interval, from their own spread; undefined if any is."""
+    array = np.asarray(list(values), dtype=float)
+    if not len(array) or not np.isfinite(array).all():
+        return Estimate(math.nan, math.nan, math.nan, len(array))
+    return _around(float(array.mean()), _spread(array), 1 / len(array), len(array), level)
 
 
 def paired(values: "pd.Series[float]", variant: str, baseline: str) -> "pd.Series[float]":
@@ -67,70 +65,152 @@ def paired(values: "pd.Series[float]", variant: str, baseline: str) -> "pd.Serie
     return mine[shared] - base[shared]
 
 
-def p_value(differences: "pd.Series[float]") -> float:
-    """The p value of the paired t-test; NaN for a single pair or an undefined difference."""
-    if len(differences) < FEWEST or not differences.map(math.isfinite).all():
-        return math.nan
-    if differences.std() <= 1e-9 * abs(differences.mean()):  # the same in every pair
-        return 1.0 if differences.mean() == 0 else 0.0
-    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+@dataclass(frozen=True)
+class Sample:
+    """One quantity of an exercise's runs, by (variant, seed), and where each variant ran.
 
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p values for their number (Holm, 1979), in their order; NaN stays, uncounted."""
-    known = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
-    corrected = list(p_values)
-    largest = 0.0
-    for rank, (p, place) in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - rank) * p))
-        corrected[place] = largest
-    return corrected
-
-
-def seeds_needed(differences: "pd.Series[float]") -> int | None:
-    """How many pairs a t-test needs to detect this mean difference with a power of 0.8.
-
-    None if more than MANY, or if the spread is unknown.
+    ``pool``: whether spreads may be pooled. ``places`` are arithmetic and kind of hardware; a
+    variant that it does not list ran where all others did that are not listed.
     """
-    n, spread = len(differences), differences.std()
-    effect = abs(differences.mean()) / spread if n >= FEWEST and spread > 0 else math.nan
-    if not math.isfinite(effect) or effect == 0:
-        return None
-    return next((m for m in range(FEWEST, MANY + 1) if _power(effect, m) >= POWER), None)
+
+    values: "pd.Series[float]"
+    places: Mapping[str, str] = field(default_factory=dict)
+    pool: bool = True
+
+    @cached_property
+    def variants(self) -> list[str]:
+        """The names of the variants, in their order."""
+        return list(self.values.index.get_level_values("variant").unique())
+
+    @cached_property
+    def runs(self) -> "dict[str, pd.Series[float]]":
+        """Each variant's values by seed."""
+        return {name: self.values.xs(name, level="variant").sort_index() for name in self.variants}
+
+    @cached_property
+    def pools(self) -> list[tuple[str, ...]]:
+        """The groups of variants that share a spread: same place, same seeds, none outlying."""
+        groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+        for name, runs in self.runs.items():
+            if self.pool and len(runs) >= FEWEST and np.isfinite(runs).all():
+                groups.setdefault((self.places.get(name, ""), tuple(runs.index)), []).append(name)
+        return [without_outliers({name: self.runs[name] for name in g}) for g in groups.values()]
+
+    def pool_of(self, *variants: str) -> tuple[str, ...]:
+        """The group that these variants are in together; empty if there is none."""
+        return next((group for group in self.pools if {*variants} <= {*group}), ())
+
+    def mean(self, variant: str, level: float = LEVEL) -> Estimate:
+        """The mean of a variant's runs and its interval."""
+        return self._of_one(variant, 0, level)
+
+    def one_more(self, variant: str, level: float = LEVEL) -> Estimate:
+        """The mean, and the interval in which one more run would fall (a prediction interval)."""
+        return self._of_one(variant, 1, level)
+
+    def one_more_pair(self, variant: str, other: str, level: float = LEVEL) -> Estimate:
+        """The difference variant - other, and where that of one more run of each would fall.
+
+        The two runs are not paired. Unequal spreads: Welch's degrees of freedom.
+        """
+        first, second = self.one_more(variant, level), self.one_more(other, level)
+        n = min(first.n, second.n)
+        if n < FEWEST or not self.comparable(variant, other):
+            return Estimate(first.mean - second.mean, math.nan, math.nan, n)
+        spreads = [self.spread_of(name) for name in (variant, other)]
+        factors = [1 + 1 / len(self.runs[name]) for name in (variant, other)]
+        parts = [s.variance * factor for s, factor in zip(spreads, factors, strict=True)]
+        freedom, total = spreads[0].freedom, math.fsum(parts)
+        if total and not self.pool_of(variant, other):
+            own = zip(parts, spreads, strict=True)
+            freedom = total**2 / math.fsum(part**2 / s.freedom for part, s in own)
+        return _around(first.mean - second.mean, Spread(total, freedom), 1, n, level)
+
+    def comparable(self, variant: str, other: str) -> bool:
+        """Whether both ran in one arithmetic and on one kind of hardware."""
+        return self.places.get(variant, "") == self.places.get(other, "")
+
+    def difference(self, variant: str, other: str, level: float = LEVEL) -> Estimate:
+        """The mean difference variant - other, paired by seed, and its interval.
+
+        NOTHING if the two ran in different arithmetic or on different kinds of hardware: a pair
+        with the same seed then differs in more than the variant.
+        """
+        if not self.comparable(variant, other):
+            return NOTHING
+        differences = paired(self.values, variant, other)
+        group, n = self.pool_of(variant, other), len(differences)
+        if not group or not np.isfinite(differences).all():
+            return estimate(differences, level)
+        table = np.array([self.runs[name] for name in group])
+        noise = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+        freedom = (len(group) - 1) * (n - 1)
+        spread = Spread(2 * float((noise**2).sum()) / freedom, freedom)
+        return _around(float(differences.mean()), spread, 1 / n, n, level)
+
+    def spread_of(self, variant: str) -> Spread:
+        """The variance of a variant's runs, pooled with those of its group."""
+        own = [_spread(self.runs[name].to_numpy()) for name in self.pool_of(variant) or (variant,)]
+        return Spread(float(np.mean([s.variance for s in own])), sum(s.freedom for s in own))
+
+    def _of_one(self, variant: str, more: int, level: float) -> Estimate:
+        runs = self.runs[variant]
+        if len(runs) < FEWEST or not np.isfinite(runs).all():
+            mean = float(runs.mean()) if np.isfinite(runs).all() else math.nan
+            return Estimate(mean, math.nan, math.nan, len(runs))
+        spread = self.spread_of(variant)
+        return _around(float(runs.mean()), spread, more + 1 / len(runs), len(runs), level)
 
 
-def _power(effect: float, n: int) -> float:
-    critical = stats.t.ppf((1 + LEVEL) / 2, n - 1)
-    shift = effect * math.sqrt(n)
-    return float(stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift))
+def without_outliers(runs: "Mapping[str, pd.Series[float]]") -> tuple[str, ...]:
+    """The names whose variances do not clearly differ: Cochran's test, again and again."""
+    variances = {name: float(values.var()) for name, values in runs.items()}
+    while len(variances) > 1 and (total := sum(variances.values())):
+        largest = max(variances, key=lambda name: variances[name])
+        n, k = len(runs[largest]), len(variances)
+        share = variances[largest] / total
+        ratio = math.inf if share == 1 else (k - 1) * share / (1 - share)
+        if k * stats.f.sf(ratio, n - 1, (k - 1) * (n - 1)) > OUTLYING:
+            break
+        del variances[largest]
+    return tuple(variances)
 
 
-def compare_all(
-    quantities: "Mapping[Quantity, tuple[pd.Series[float], bool]]", baseline: str
-) -> list[Comparison]:
-    """Compare every variant with the baseline in every quantity: one family for the correction.
+def _spread(values: "np.ndarray") -> Spread:
+    n = len(values)
+    return Spread(float(values.var(ddof=1)) if n >= FEWEST else math.nan, n - 1)
 
-    ``quantities``: for each, its values by (variant, seed) and whether higher is better.
+
+def _around(mean: float, spread: Spread, factor: float, n: int, level: float) -> Estimate:
+    half = math.nan
+    if spread.freedom > 0:
+        half = float(stats.t.ppf((1 + level) / 2, spread.freedom))
+        half *= math.sqrt(spread.variance * factor)
+    return Estimate(mean, mean - half, mean + half, n)
+
+
+def level_of_each(family: int) -> float:
+    """The level of each of so many intervals that hold together at LEVEL (Bonferroni)."""
+    return 1 - (1 - LEVEL) / max(1, family)
+
+
+def judge(
+    difference: Estimate, margin: float | None, better: Literal["higher", "lower"] | None
+) -> Verdict:
+    """What an interval of a difference says.
+
+    Equivalent if it lies wholly within the smallest difference that matters, which is more than
+    two one-sided tests ask; better or worse if it excludes zero.
     """
-    pairs = [
-        (quantity, higher_is_better, variant, paired(values, variant, baseline))
-        for quantity, (values, higher_is_better) in quantities.items()
-        for variant in values.index.get_level_values("variant").unique()
-        if variant != baseline
-    ]
-    corrected = holm([p_value(differences) for *_, differences in pairs])
-    return [_compare(*pair, p) for pair, p in zip(pairs, corrected, strict=True)]
-
-
-def _compare(
-    quantity: Quantity,
-    higher_is_better: bool,
-    variant: str,
-    differences: "pd.Series[float]",
-    p: float,
-) -> Comparison:
-    difference = estimate(differences)
-    if p < 1 - LEVEL:
-        verdict = BETTER if (difference.mean > 0) == higher_is_better else WORSE
-        return Comparison(quantity, variant, difference, p, verdict, None)
-    return Comparison(quantity, variant, difference, p, OPEN, seeds_needed(differences))
+    if not difference.n:
+        return "not comparable"
+    if math.isnan(difference.mean):
+        return "undefined"
+    if margin is not None and -margin < difference.low and difference.high < margin:
+        return "equivalent"
+    if difference.low > 0 or difference.high < 0:
+        up = difference.low > 0
+        if better is None:
+            return "higher" if up else "lower"
+        return "better" if up == (better == "higher") else "worse"
+    return "undecided"

@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from alexnet_lab.params.claims import Aside, Value
 from alexnet_lab.params.study import Compare
-from alexnet_lab.results.analysis import FINAL_LOSSES, Summary, with_interval
+from alexnet_lab.results.analysis import CI, FINAL_LOSSES, Comparison, Summary
 from alexnet_lab.results.claims import VERDICTS, Finding, Ledger
-from alexnet_lab.results.quantities import QUANTITIES, compared_in, label
-from alexnet_lab.results.statistics import MANY, OPEN, Comparison
+from alexnet_lab.results.quantities import QUANTITIES, label
 
 
 def frame(rows: list[dict[str, Any]], index: str) -> pd.DataFrame:
@@ -24,11 +24,13 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def summary_table(summary: Summary, compare: Compare) -> pd.DataFrame:
-    """One row per variant: what it is compared in, with intervals, and its final losses."""
+    """One row per variant: what is shown of it, with intervals, and its final losses."""
     rows = []
     for variant, numbers in summary.items():
         row: dict[str, Any] = {"variant": variant}
-        for name in compared_in(compare):
+        for name in QUANTITIES:
+            if f"{name}{CI}" not in numbers:
+                continue
             row[label(name, compare)] = with_interval(numbers, name)
             if name == "epochs_to_threshold":
                 reaching = f"seeds reaching {compare.threshold:g} %"
@@ -41,62 +43,80 @@ def summary_table(summary: Summary, compare: Compare) -> pd.DataFrame:
     return frame(rows, "variant")
 
 
+def with_interval(row: dict[str, Any], name: str) -> str | None:
+    """A number of a summary with its interval, such as "97.75 ± 0.23"; None if undefined."""
+    value, half = row.get(name), row.get(f"{name}{CI}")
+    return None if value is None else f"{value}" if half is None else f"{value} ± {half}"
+
+
 def comparison_table(comparisons: list[Comparison], compare: Compare) -> pd.DataFrame:
-    """One row per variant and quantity: the paired difference, its corrected p, the verdict."""
-    return frame([_comparison_row(each, compare) for each in comparisons], "variant")
+    """One row per variant and quantity: the paired difference, what would matter, the verdict."""
+    rows = [
+        {
+            "variant": each.variant,
+            "in": label(each.quantity, compare),
+            f"less {compare.baseline}": difference(each),
+            "matters from": f"{each.margin:g}",
+            "verdict": each.verdict,
+        }
+        for each in comparisons
+    ]
+    return frame(rows, "variant")
 
 
-def _comparison_row(comparison: Comparison, compare: Compare) -> dict[str, Any]:
-    p, undefined = comparison.p, isnan(comparison.p)
-    open_ = comparison.verdict == OPEN and not undefined
-    return {
-        "variant": comparison.variant,
-        "in": label(comparison.quantity, compare),
-        f"difference from {compare.baseline}": None if undefined else difference(comparison),
-        "p (Holm)": None if undefined else "< 0.001" if p < 0.001 else f"{p:.3f}",
-        "verdict": "undefined" if undefined else comparison.verdict,
-        "seeds that might tell": seeds_that_might_tell(comparison) if open_ else None,
-    }
-
-
-def difference(comparison: Comparison) -> str:
-    """Such as "-0.30 ± 0.29", with the quantity's digits."""
+def difference(comparison: Comparison) -> str | None:
+    """Such as "-0.30 ± 0.29", with the quantity's digits; None if undefined."""
     mean, half = comparison.difference.mean, comparison.difference.half
     digits = QUANTITIES[comparison.quantity].digits
-    return f"{mean:+.{digits}f} ± {half:.{digits}f}"
-
-
-def seeds_that_might_tell(comparison: Comparison) -> str:
-    """How many seeds a clear verdict is likely to need."""
-    needed = comparison.seeds_needed
-    return f"over {MANY}" if needed is None else str(needed)
+    interval = "" if isnan(half) else f" ± {half:.{digits}f}"
+    return None if isnan(mean) else f"{mean:+.{digits}f}{interval}"
 
 
 def claims_table(ledger: Ledger) -> pd.DataFrame:
-    """One row per claim: what it says, what was measured with its interval, the verdict."""
+    """One row per claim: what it says and where, what was measured, the verdict."""
     rows = [
         {
-            "the text says": finding.says,
+            "the text says": finding.claim.says,
+            "where": finding.claim.place,
             "measured": _measured(finding),
+            "the text is off by": _off(finding),
             "n": finding.estimate.n or None,
-            "verdict": finding.verdict,
+            "verdict": _verdict(finding),
         }
         for finding in ledger.values()
     ]
     return frame(rows, "the text says")
 
 
+def asides_table(asides: tuple[Aside, ...]) -> pd.DataFrame:
+    """What the text says that is not for measuring, and why."""
+    rows = [{"the text says": a.says, "where": a.place, "because": a.because} for a in asides]
+    return frame(rows, "the text says")
+
+
 def _measured(finding: Finding) -> str:
-    """Such as "1.95 (1.7 to 2.2)"; for an order its weakest step; if nothing was measured, why."""
-    estimate = finding.estimate
-    if estimate.n == 0:
-        return str(finding.original) if finding.quantity is None else "–"
-    if isnan(estimate.mean):
-        return (
-            QUANTITIES[finding.quantity].missing if finding.quantity in QUANTITIES else "undefined"
-        )
+    """Such as "1.95 (1.7 to 2.2)", for a statement its weakest step; if nothing was, why."""
+    estimate, claim = finding.estimate, finding.claim
+    if estimate.n == 0 or isnan(estimate.mean):
+        measure = QUANTITIES.get(getattr(claim, "quantity", "speed_up"))
+        missing = measure.missing if measure else "undefined"
+        return finding.note or (missing if estimate.n else "–")
     interval = "" if isnan(estimate.low) else f" ({estimate.low:.4g} to {estimate.high:.4g})"
-    return f"{estimate.mean:.4g}{finding.unit}{interval}"
+    note = f"; {finding.note}" if finding.note else ""
+    return f"{estimate.mean:.4g}{finding.unit}{interval}{note}"
+
+
+def _off(finding: Finding) -> str | None:
+    if isnan(finding.off):
+        return None
+    ratio = finding.unit and not isinstance(finding.claim, Value)
+    return f"{finding.off:.3g}-fold" if ratio else f"{finding.off:+.4g}"
+
+
+def _verdict(finding: Finding) -> str:
+    """The verdict, and of several steps how many hold."""
+    holding, _, count = finding.steps
+    return f"{finding.verdict} ({holding} of {count} steps)" if count > 1 else finding.verdict
 
 
 def verdict_counts(ledger: Ledger) -> dict[str, int]:

@@ -6,6 +6,8 @@ without seconds, whose ``status`` says why.
 
 import pandas as pd
 
+from alexnet_lab.results.statistics import Sample
+
 
 def throughput(timing: pd.DataFrame) -> pd.DataFrame:
     """Images per second by (variant, batch_size): median, lowest and highest step.
@@ -43,22 +45,28 @@ def speed_up(rates: pd.DataFrame) -> "pd.Series[float]":
     return (wide["gpu"] / wide["cpu"]).dropna()
 
 
-def speed_up_by_step(timing: pd.DataFrame) -> "dict[str, pd.Series[float]]":
-    """``speed_up``, GPU over CPU by (batch size, step): what the benchmark's claims are about.
+def by_step(timing: pd.DataFrame) -> dict[str, Sample]:
+    """What the benchmark's claims are about, by (batch size, step): a step is a run here.
 
-    Empty unless both were measured. For batch "all", the seconds of all sizes are added up.
+    ``cpu_seconds`` and ``gpu_seconds`` of all timed steps, were they as long as this one;
+    ``cpu_rate`` and ``gpu_rate`` in images per second; ``speed_up``, GPU over CPU, also for "mean",
+    the mean over batch sizes. What was not measured is left out.
     """
-    seconds = timing.dropna(subset=["seconds"]).pivot(
-        index=["batch_size", "iteration"], columns="variant", values="seconds"
-    )
-    if not {"cpu", "gpu"} <= set(seconds.columns):
-        return {}
-    both = seconds.dropna()
-    together = both.groupby("iteration").sum()
-    parts = {str(batch): rows.droplevel(0) for batch, rows in both.groupby("batch_size")}
-    parts["all"] = together
-    ratios = {name: rows["cpu"] / rows["gpu"] for name, rows in parts.items()}
-    return {"speed_up": pd.concat(ratios, names=["variant", "seed"])}
+    timed = timing.dropna(subset=["seconds"])
+    steps = timed["iteration"].max()
+    found: dict[str, pd.Series[float]] = {}
+    for name, rows in timed.groupby("variant"):
+        index = pd.MultiIndex.from_arrays(
+            [rows["batch_size"].map(str), rows["iteration"]], names=["variant", "seed"]
+        )
+        seconds = pd.Series(rows["seconds"].to_numpy(), index)
+        found[f"{name}_seconds"] = seconds * steps
+        found[f"{name}_rate"] = pd.Series(rows["batch_size"].to_numpy(), index) / seconds
+    if {"cpu_seconds", "gpu_seconds"} <= found.keys():
+        ratios = (found["cpu_seconds"] / found["gpu_seconds"]).dropna()
+        mean = pd.concat({"mean": ratios.groupby("seed").mean()}, names=["variant"])
+        found["speed_up"] = pd.concat([ratios, mean])
+    return {name: Sample(values, pool=False) for name, values in found.items()}
 
 
 def benchmark_metrics(runs: pd.DataFrame) -> dict[str, dict[str, int]]:
