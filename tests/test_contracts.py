@@ -20,6 +20,7 @@ from alexnet_lab import params
 from alexnet_lab.params.study import OF_THE_BENCHMARK, Panel, Quantity, Study
 from alexnet_lab.results.panels import PANELS
 from alexnet_lab.results.quantities import QUANTITIES
+from alexnet_lab.results.runs import read
 from alexnet_lab.runs.names import CODE
 from tools.closure import EXEMPT, closure, imports
 
@@ -284,6 +285,14 @@ def test_metrics_are_what_a_reviewer_wants_to_see_move(study: Study) -> None:
         diverged = {"seeds_diverged", "diverged_from_epoch"}
         for row in json.loads(metrics[name].read_text()).values():
             assert accuracies <= {*row} and set(row) - diverged <= allowed
+
+
+def test_what_is_committed_of_an_exercise_ran_in_one_arithmetic_on_one_kind_of_hardware(
+    study: Study,
+) -> None:
+    for name, exercise in study.exercises.items():
+        runs = read(exercise, ROOT / "metrics/runs" / name, ROOT / "metrics/timing" / name)
+        assert len(set(runs.places.values())) == 1, (name, runs.places)
 
 
 def test_claims_are_about_variants_that_exist(study: Study) -> None:

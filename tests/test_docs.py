@@ -19,7 +19,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from alexnet_lab.results.statistics import estimate
+from alexnet_lab import params
+from alexnet_lab.results.analysis import Comparison, compare_variants, family
+from alexnet_lab.results.claims import VERDICTS
+from alexnet_lab.results.quantities import QUANTITIES, sample
+from alexnet_lab.results.runs import Runs, read
+from alexnet_lab.results.statistics import estimate, level_of_each
+from alexnet_lab.results.tables import difference
 from benchmarks.speed import CASES
 from tests.conftest import ROOT
 
@@ -79,20 +85,14 @@ def gap(run: str, loss: str = "train_loss", epochs: int = 1) -> "pd.Series[float
     return (curve(run, "test_loss") - curve(run, loss)).tail(epochs).mean()
 
 
-def reached(run: str, accuracy: float) -> "pd.Series[float]":
-    """The first epoch of each seed with so much accuracy."""
-    return (curve(run) >= accuracy).idxmax()
-
-
 def last(run: str, column: str = "test_accuracy") -> "pd.Series[float]":
     return curve(run, column).iloc[-1]
 
 
 def clean_gaps() -> list[str]:
     """From the smallest to the largest."""
-    runs = sorted((ROOT / "metrics/runs/augmentation").glob("*.csv"))
-    gaps = [gap(f"augmentation/{run.stem}", "train_loss_clean", 5) for run in runs]
-    return [mean(values, 4) for values in sorted(gaps, key=lambda values: values.mean())]
+    variants = exercise("augmentation")[0].variants
+    return sorted(summed(f"augmentation/{name}", "gap_clean") for name in variants)
 
 
 def while_high() -> "pd.Series[float]":
@@ -106,8 +106,52 @@ def warmup_lead(epoch: int) -> str:
     return change(both.loc[epoch])
 
 
-def gain(run: str, over: str) -> str:
-    return change(last(run) - last(over))
+@cache
+def exercise(name: str) -> tuple[Runs, list[Comparison]]:
+    """An exercise's runs and its comparisons, as the report has them."""
+    study = params.load(ROOT / "params.yaml")
+    claims = params.load_claims(study, ROOT / "claims.yaml")[name].claims.values()
+    folders = (ROOT / "metrics" / kind / name for kind in ("runs", "timing"))
+    runs = read(study.exercise(name), *folders)
+    return runs, compare_variants(runs, claims)
+
+
+def compared(run: str, quantity: str = "window_accuracy") -> str:
+    """A variant less the baseline, with the interval that its verdict is read from."""
+    name, variant = run.split("/")
+    return next(
+        difference(each) or ""
+        for each in exercise(name)[1]
+        if (each.variant, each.quantity) == (variant, quantity)
+    )
+
+
+def apart(run: str, other: str) -> str:
+    """The accuracy of a variant less that of another, at the level of the exercise."""
+    name, variant = run.split("/")
+    runs, _ = exercise(name)
+    found = sample("window_accuracy", runs).difference(variant, other, level(name))
+    return f"{found.mean:+.2f} ± {found.half:.2f}"
+
+
+def level(name: str) -> float:
+    """That of each interval of an exercise."""
+    study = params.load(ROOT / "params.yaml")
+    claims = params.load_claims(study, ROOT / "claims.yaml")[name].claims.values()
+    runs, _ = exercise(name)
+    return level_of_each(family(runs.compare, runs.variants, claims))
+
+
+def summed(run: str, quantity: str) -> str:
+    """A mean with its 95 % interval, as the report's tables have it."""
+    name, variant = run.split("/")
+    mean = sample(quantity, exercise(name)[0]).mean(variant)
+    digits = QUANTITIES[quantity].digits
+    return f"{mean.mean:.{digits}f} ± {mean.half:.{digits}f}"
+
+
+def honest(verdict: str) -> str:
+    return f"{json.loads((ROOT / 'metrics/verdicts.json').read_text())['honest texts'][verdict]:g}"
 
 
 def gradients(epoch: int) -> str:
@@ -146,7 +190,12 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "sigmoid_after_1": lambda: change(
         (curve("activation/sigmoid") - curve("activation/relu")).loc[1]
     ),
-    "sigmoid_at_end": lambda: gain("activation/sigmoid", "activation/relu"),
+    "sigmoid_window": lambda: compared("activation/sigmoid"),
+    "tanh_window": lambda: compared("activation/tanh"),
+    "sigmoid_at_end": lambda: change(last("activation/sigmoid") - last("activation/relu")),
+    "honest_compatible": lambda: honest("compatible"),
+    "honest_incompatible": lambda: honest("incompatible"),
+    "honest_undecided": lambda: honest("undecided"),
     "gradients_1": lambda: gradients(1),
     "gradients_5": lambda: gradients(5),
     "constant_best": lambda: mean(curve("schedules/constant").max()),
@@ -154,7 +203,7 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "ahead_at_low_rate": lambda: change(
         (curve("augmentation/none") - curve("schedules/constant")).loc[5]
     ),
-    "none_end": lambda: mean(last("augmentation/none")),
+    "none_end": lambda: summed("augmentation/none", "window_accuracy"),
     "warmup_at_2": lambda: mean(curve("schedules/warmup_cosine").loc[2]),
     "warmup_2_to_5": lambda: change(curve("schedules/warmup_cosine").loc[[2, 5]].diff().loc[5]),
     "first_cut": lambda: change(curve("schedules/step").loc[[10, 11]].diff().loc[11]),
@@ -162,23 +211,22 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "warmup_lead_3": lambda: warmup_lead(3),
     "warmup_lead_20": lambda: warmup_lead(20),
     "warmup_lead_50": lambda: warmup_lead(50),
-    "exponential_lead": lambda: gain("schedules/exponential", "schedules/warmup_cosine"),
-    "basic_gain": lambda: gain("augmentation/basic", "augmentation/none"),
-    "strong_gain": lambda: gain("augmentation/strong", "augmentation/none"),
-    "heaviest_gain": lambda: gain("augmentation/alexnet_style", "augmentation/none"),
+    "exponential_lead": lambda: apart("schedules/exponential", "warmup_cosine"),
+    "step_gain": lambda: compared("schedules/step"),
+    "basic_gain": lambda: compared("augmentation/basic"),
+    "strong_gain": lambda: compared("augmentation/strong"),
+    "heaviest_gain": lambda: compared("augmentation/alexnet_style"),
     "none_clean_loss": lambda: mean(last("augmentation/none", "train_loss_clean"), 3),
     "heaviest_clean_loss": lambda: mean(last("augmentation/alexnet_style", "train_loss_clean"), 3),
-    "strong_gap": lambda: mean(gap("augmentation/strong", epochs=5), 4),
-    "heaviest_gap": lambda: mean(gap("augmentation/alexnet_style", epochs=5), 4),
+    "strong_gap": lambda: summed("augmentation/strong", "gap"),
+    "heaviest_gap": lambda: summed("augmentation/alexnet_style", "gap"),
     "smallest_clean_gap": lambda: clean_gaps()[0],
     "largest_clean_gap": lambda: clean_gaps()[-1],
-    "bn_gain": lambda: gain("batchnorm/with_bn", "batchnorm/without_bn"),
+    "bn_gain": lambda: compared("batchnorm/with_bn"),
     "bn_seconds": lambda: ratio(seconds("batchnorm/with_bn"), seconds("batchnorm/without_bn")),
-    "with_bn_epochs": lambda: mean(reached("batchnorm/with_bn", 70), 1),
-    "without_bn_epochs": lambda: mean(reached("batchnorm/without_bn", 70), 1),
-    "bn_fewer_epochs": lambda: ratio(
-        reached("batchnorm/without_bn", 70), reached("batchnorm/with_bn", 70), ".4g"
-    ),
+    "with_bn_epochs": lambda: summed("batchnorm/with_bn", "epochs_to_threshold"),
+    "without_bn_epochs": lambda: summed("batchnorm/without_bn", "epochs_to_threshold"),
+    "bn_fewer": lambda: compared("batchnorm/with_bn", "epochs_to_threshold"),
     "bn_gap_growth": lambda: mean(gap("batchnorm/with_bn") - gap("batchnorm/without_bn"), 4),
 }
 
@@ -262,15 +310,27 @@ def test_the_answers_in_short_still_hold() -> None:
     """If one fails, reword the README's table and docs/findings.md."""
     rows = [row for row in verdicts() if row["in"].startswith(("accuracy", "epochs"))]
     verdict = {(row["variant"], row["in"].split()[0]): row["verdict"] for row in rows}
-    assert {verdict["sigmoid", "accuracy"], verdict["tanh", "accuracy"]} == {"not distinguishable"}
+    assert {verdict["sigmoid", "accuracy,"], verdict["tanh", "accuracy,"]} == {"worse"}
     schedules = ("step", "exponential", "cosine", "warmup_cosine")
-    assert {verdict[name, "accuracy"] for name in schedules} == {"better"}
-    assert verdict["basic", "accuracy"] == "better"
-    assert verdict["strong", "accuracy"] == verdict["alexnet_style", "accuracy"] == "worse"
-    assert verdict["with_bn", "accuracy"] == "better"
-    assert verdict["with_bn", "epochs"] == "not distinguishable"
+    assert {verdict[name, "accuracy,"] for name in schedules} == {"undecided"}
+    assert verdict["basic", "accuracy,"] == "undecided"
+    assert verdict["strong", "accuracy,"] == verdict["alexnet_style", "accuracy,"] == "worse"
+    assert verdict["with_bn", "accuracy,"] == "better"
+    assert verdict["with_bn", "epochs"] == "undecided"
     best = curve("schedules/exponential").iloc[-1]
     assert estimate(last("augmentation/none")).low > estimate(best).high  # without 0.1
+
+
+@of_the_study
+def test_the_simulation_is_the_one_that_was_run() -> None:
+    found = json.loads((ROOT / "metrics/verdicts.json").read_text())
+    rows = [
+        f"| {' | '.join([name, *(f'{number:g}' for number in row.values())])} |"
+        for name, row in found["settings"].items()
+    ]
+    text = (ROOT / "docs/how-sure.md").read_text()
+    assert all(row in text for row in rows) and f"{found['draws']:,} draws" in text
+    assert f"whose {found['honest texts']['numbers']} numbers" in text
 
 
 def verdicts() -> Iterator[dict[str, str]]:
@@ -292,6 +352,7 @@ def test_the_counts_of_verdicts_are_the_ledgers() -> None:
     counts = Counter(claim["verdict"] for claim in ledger.values())
     text = " ".join(README.read_text().split())
     assert f"{len(ledger)} claims" in text
+    assert {*counts} <= {*VERDICTS}
     for verdict, count in counts.items():
         assert re.search(rf"\b{count}\W+{verdict}\b", text), (count, verdict)
 
@@ -316,10 +377,10 @@ def test_the_pasted_what_ifs_start_from_what_is_committed() -> None:
     pasted = re.findall(row, (ROOT / "docs/what-ifs.md").read_text(), re.MULTILINE)
     variants = {f"{exercise}/{variant}" for exercise, variant, *_ in pasted}
     assert variants == {f"activation/{v}" for v in ("relu", "sigmoid", "tanh")}
-    for exercise, variant, half, head, workspace, difference in pasted:
+    for exercise, variant, half, head, workspace, moved in pasted:
         accuracy = estimate(last(f"{exercise}/{variant}"))
         assert float(head) == round(accuracy.half if half else accuracy.mean, 2)
-        assert float(difference) == pytest.approx(float(workspace) - float(head), abs=0.011)
+        assert float(moved) == pytest.approx(float(workspace) - float(head), abs=0.011)
 
 
 # --- what is named exists ---

@@ -134,6 +134,32 @@ def test_clean_training_loss_is_without_dropout_and_augmentation(
     assert next(iter(train(plain, first_images(cifar10), 0, "fp32"))).train_loss_clean is None
 
 
+def test_training_accuracy_is_measured_with_the_clean_loss(study: Study, mnist: Dataset) -> None:
+    recipe = short(study, "activation", "relu", clean_train_loss=True, epochs=3)
+    last = list(train(recipe, mnist, 0, "fp32"))[-1]
+    assert last.train_accuracy is not None and last.train_accuracy > last.test_accuracy > 70
+    plain = recipe.model_copy(update={"clean_train_loss": False, "epochs": 1})
+    assert next(iter(train(plain, mnist, 0, "fp32"))).train_accuracy is None
+
+
+def test_held_back_images_are_measured_and_never_trained_on(study: Study, few: Path) -> None:
+    whole, parted = datasets.load(few / "mnist"), datasets.load(few / "mnist", 30)
+    assert parted.held_images is not None and parted.held_labels is not None
+    assert (len(parted.train_images), len(parted.held_images)) == (120, 30)
+    assert torch.equal(parted.held_images, whole.train_images[::5])  # evenly spread
+    assert sorted(torch.cat([parted.train_labels, parted.held_labels])) == sorted(
+        whole.train_labels
+    )
+    recipe = short(study, "activation", "relu", epochs=1)
+    kept = next(iter(train(recipe, parted.to(torch.device("cpu")), 0, "fp32")))
+    alone = replace(parted, held_images=None, held_labels=None).to(torch.device("cpu"))
+    without = next(iter(train(recipe, alone, 0, "fp32")))
+    assert kept.held_back_accuracy is not None and without.held_back_accuracy is None
+    assert replace(kept, held_back_accuracy=None, seconds=0.0) == replace(without, seconds=0.0)
+    with pytest.raises(UserError, match="data.held_back is 150, but mnist has only 150"):
+        datasets.load(few / "mnist", 150)
+
+
 def test_the_rate_that_is_written_is_the_rate_that_was_used(study: Study, mnist: Dataset) -> None:
     recipe = short(
         study,

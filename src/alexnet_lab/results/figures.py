@@ -92,7 +92,10 @@ def overview_figure(exercises: Mapping[str, Runs], topics: Topics) -> Figure:
         marks: Any = {"color": "grey", "marker": "o", "alpha": 0.6, "lw": 1.2}
         handles = [
             Line2D(
-                [], [], **marks, label="measured: one dot per seed, the mean, where one more run would fall"
+                [],
+                [],
+                **marks,
+                label="measured: one dot per seed, the mean, where one more run would fall",
             ),
             Line2D([], [], **cross, label="the text says (one number)"),
         ]

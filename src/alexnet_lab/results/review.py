@@ -64,9 +64,9 @@ def _change(name: str, variant: str, exercise: Exercise, both: Any) -> Iterator[
     runs = {when: _runs(exercise, *texts) for when, texts in zip((BEFORE, NOW), both, strict=True)}
     values = {when: QUANTITIES["window_accuracy"].compute(each) for when, each in runs.items()}
     old, new = (values[when].droplevel("variant") for when in (BEFORE, NOW))
-    for more, less, word in ((new, old, "new"), (old, new, "gone")):
+    for more, less, word in ((new, old, "new"), (old, new, "lost")):
         if seeds := sorted({*more.index} - {*less.index}):
-            yield f"{name} {variant}: seeds {', '.join(map(str, seeds))} are {word}."
+            yield f"{name} {variant}: {word} seeds {', '.join(map(str, seeds))}."
     shared = old.index.intersection(new.index)
     where = [each.places.get("", "") for each in runs.values()]
     if where[0] != where[1]:

@@ -1,0 +1,126 @@
+"""A change in code review: what moved is paired by seed and judged, what cannot be is said."""
+
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from alexnet_lab.errors import UserError
+from alexnet_lab.params.study import Study
+from alexnet_lab.results.review import (
+    Change,
+    changes,
+    chart,
+    files_at,
+    headline,
+    table,
+    what_changed,
+)
+from tests.conftest import ROOT
+from tests.test_analysis import run
+
+RELU = [Path(f"metrics/{kind}/activation/relu.csv") for kind in ("runs", "timing")]
+
+
+@pytest.fixture
+def base(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[Path, str]:
+    """Small results of every variant, as they were in the base and are in the workspace."""
+    monkeypatch.chdir(tmp_path)
+    texts = {}
+    for name, exercise in study.exercises.items():
+        for variant in exercise.variants:
+            for path, text in results(name, variant, [90.0, 91.0, 92.5]).items():
+                texts[path] = text
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+    return texts
+
+
+def results(name: str, variant: str, accuracies: list[float], **place: str) -> dict[Path, str]:
+    """Runs of one epoch, a seed for each accuracy, and their timing."""
+    curves = pd.concat([run(variant, seed, [value]) for seed, value in enumerate(accuracies)])
+    where = {"hardware": "a CPU, 2 cores", "precision": "fp32", "name": ""} | place
+    timing = curves[["seed", "epoch"]].assign(seconds=1.0, **where)
+    frames = {"runs": curves.drop(columns="variant"), "timing": timing}
+    return {
+        Path(f"metrics/{kind}/{name}/{variant}.csv"): frame.to_csv(index=False)
+        for kind, frame in frames.items()
+    }
+
+
+def now(name: str, variant: str, accuracies: list[float], **place: str) -> None:
+    for path, text in results(name, variant, accuracies, **place).items():
+        path.write_text(text)
+
+
+def moved(study: Study, base: dict[Path, str]) -> list[Change]:
+    return [each for each in changes(study, base) if isinstance(each, Change)]
+
+
+def said(study: Study, base: dict[Path, str]) -> list[str]:
+    return [each for each in changes(study, base) if isinstance(each, str)]
+
+
+def test_what_did_not_move_is_left_out(study: Study, base: dict[Path, str]) -> None:
+    assert list(changes(study, base)) == []
+    now("activation", "relu", [90.0, 91.0, 92.5], precision="fp32")
+    assert list(changes(study, base)) == []
+
+
+def test_what_moved_is_paired_by_seed_and_judged(study: Study, base: dict[Path, str]) -> None:
+    now("activation", "relu", [80.0, 81.2, 82.4])
+    now("activation", "tanh", [90.01, 91.0, 92.51])
+    now("schedules", "step", [9.9, 10.1, 10.0])
+    rows = table(moved(study, base))
+    assert rows["verdict"].to_dict() == {
+        "activation relu": "worse",
+        "activation tanh": "equivalent",
+        "schedules step": "no better than guessing",
+    }
+    assert rows.loc["activation relu", "difference (points)"].startswith("-9.97 ± ")
+    assert rows.loc["activation relu", "seeds"] == 3
+    line = headline("lr 0.001 → 0.05", rows)
+    assert line.startswith(
+        "**lr 0.001 → 0.05**: schedules step no better than guessing, activation"
+    )
+    picture = chart(moved(study, base)[0])
+    assert "line [91.17]" in picture and "line [81.20]" in picture
+
+
+def test_what_cannot_be_compared_is_said(study: Study, base: dict[Path, str]) -> None:
+    now("activation", "relu", [80.0, 81.2, 82.4], precision="bf16")
+    now("activation", "tanh", [90.0, 91.0, 92.5, 93.0])
+    lacking = {path: text for path, text in base.items() if path.stem != "step"}
+    assert moved(study, lacking) == []
+    assert said(study, lacking) == [
+        "activation relu is not comparable: fp32 on a CPU before, bf16 on a CPU now.",
+        "activation tanh: new seeds 3.",
+        "schedules step: the base has no metrics/runs/schedules/step.csv.",
+    ]
+    for path in RELU:
+        path.unlink()
+    assert said(study, base)[0] == (
+        "activation relu: the workspace has no metrics/runs/activation/relu.csv."
+    )
+
+
+def test_the_first_line_names_the_parameters_that_moved_it(
+    study: Study, base: dict[Path, str]
+) -> None:
+    now("activation", "relu", [80.0, 81.2, 82.4])
+    found = moved(study, base)
+    assert what_changed(study, study.model_copy(update={"lr": 0.05}), found) == "lr 0.001 → 0.05"
+    assert "code" in what_changed(study, study, found)
+    assert "cannot read" in what_changed(None, study, found)
+
+
+def test_a_revision_is_read_from_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    files = files_at("HEAD")
+    shown = subprocess.run(
+        ["git", "show", f"HEAD:{RELU[0]}"], capture_output=True, text=True, check=True
+    )
+    assert files[RELU[0]] == shown.stdout and Path("params.yaml") in files
+    with pytest.raises(UserError, match="no revision 'nowhere'"):
+        files_at("nowhere")
