@@ -23,7 +23,7 @@ from alexnet_lab.benchmark import (
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.devices import is_out_of_memory
 from alexnet_lab.machine.files import write_csv, write_json
-from alexnet_lab.params.claims import Topic, Value
+from alexnet_lab.params.claims import More, Topic, Value
 from alexnet_lab.params.study import Benchmark, Compare, Data, Study
 from alexnet_lab.results.analysis import divergences, metrics, summarize
 from alexnet_lab.results.experiments import table as experiments_table
@@ -122,6 +122,33 @@ def test_the_report_says_which_variant_ran_where_if_they_differ(timing: pd.DataF
     assert places(timing) == "a CPU in bf16"
     timing.loc[timing["variant"] == "fast", "precision"] = "fp32"
     assert places(timing) == "a CPU in bf16 (slow); a CPU in fp32 (fast)"
+
+
+def test_what_ran_elsewhere_is_marked_and_not_compared(
+    curves: pd.DataFrame, timing: pd.DataFrame
+) -> None:
+    """In the answer, in every table, in the figure and in the claims."""
+    timing.loc[timing["variant"] == "fast", "precision"] = "fp32"
+    runs = runs_of(curves, timing)
+    claims = {
+        "better": More(
+            kind="more", says="", place="", quantity="window_accuracy", of="fast", than=("slow",)
+        )
+    }
+    section = training_section("demo", Topic(claims=claims), runs)
+    assert "**fast***" in section.answer and "**fast** not comparable" in section.answer
+    assert "A star marks" in section.how_sure
+    assert list(section.tables[0].index) == ["slow", "fast*"]
+    assert set(section.tables[1]["verdict"]) == {"not comparable"}
+    finding = section.ledger["demo_better"]
+    assert finding.verdict == "undecided" and "other arithmetic" in finding.note
+    figure = training_figure(runs)
+    names = {tick.get_text() for axis in figure.axes for tick in axis.get_yticklabels()}
+    assert "fast*" in names and "fast" not in names
+    texts = [text.get_text() for axis in figure.axes for text in axis.texts]
+    assert "not comparable" in texts and figure.get_supxlabel().startswith("* in other")
+    same = training_section("demo", Topic(), runs_of(curves, timing.assign(precision="fp32")))
+    assert "*" not in "".join(same.tables[0].index) and "star" not in same.how_sure
 
 
 def test_the_report_says_how_long_the_runs_took(timing: pd.DataFrame) -> None:

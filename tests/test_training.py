@@ -156,7 +156,7 @@ def test_held_back_images_are_measured_and_never_trained_on(study: Study, few: P
     without = next(iter(train(recipe, alone, 0, "fp32")))
     assert kept.held_back_accuracy is not None and without.held_back_accuracy is None
     assert replace(kept, held_back_accuracy=None, seconds=0.0) == replace(without, seconds=0.0)
-    with pytest.raises(UserError, match="data.held_back is 150, but mnist has only 150"):
+    with pytest.raises(UserError, match=r"data\.held_back is 150, but mnist has only 150"):
         datasets.load(few / "mnist", 150)
 
 

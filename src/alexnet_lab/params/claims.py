@@ -75,29 +75,17 @@ class Order(Measurable):
 
 
 class More(Measurable):
-    """A quantity of one variant is more than that of each of the others."""
+    """A quantity of one variant is more, or less, than that of each of the others."""
 
-    kind: Literal["more"]
+    kind: Literal["more", "less"]
     of: str
     than: Annotated[tuple[str, ...], Field(min_length=1)]
 
     @property
     def steps(self) -> tuple[tuple[str, ...], ...]:
-        """The variant and each of the others."""
-        return tuple((self.of, other) for other in self.than)
-
-
-class Less(Measurable):
-    """A quantity of one variant is less than that of each of the others."""
-
-    kind: Literal["less"]
-    of: str
-    than: Annotated[tuple[str, ...], Field(min_length=1)]
-
-    @property
-    def steps(self) -> tuple[tuple[str, ...], ...]:
-        """Each of the others and the variant."""
-        return tuple((other, self.of) for other in self.than)
+        """The variant and each of the others, or the other way round."""
+        pairs = tuple((self.of, other) for other in self.than)
+        return pairs if self.kind == "more" else tuple(pair[::-1] for pair in pairs)
 
 
 class Below(Measurable):
@@ -135,7 +123,7 @@ class Aside(Stated):
 
 
 Claim = Annotated[
-    Value | Difference | Ratio | Order | More | Less | Below | Within | Unmeasured,
+    Value | Difference | Ratio | Order | More | Below | Within | Unmeasured,
     Field(discriminator="kind"),
 ]
 

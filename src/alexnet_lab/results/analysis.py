@@ -74,8 +74,11 @@ def summarize(runs: Runs) -> Summary:
     """Means over seeds per variant, rounded; null if undefined.
 
     A name that ends in ``_ci95`` is half the width of the 95 % interval, undefined for one seed.
+    ``apart`` marks what ran elsewhere than the baseline.
     """
     summary: Summary = {v: {"seeds": seeds_of(runs, v)} for v in runs.variants}
+    for variant in runs.apart:
+        summary[variant]["apart"] = True
     for name in shown(runs):
         values = sample(name, runs)
         for variant in runs.variants:

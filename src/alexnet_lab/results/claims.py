@@ -14,7 +14,6 @@ from alexnet_lab.params.claims import (
     Below,
     Claim,
     Difference,
-    Less,
     More,
     Order,
     Ratio,
@@ -51,7 +50,7 @@ VERDICTS = (
 ROUNDING = 0.02  # the text prints three digits; a quotient that is further off does not follow
 Measured = Mapping[str, Sample]  # by quantity
 Number = Value | Difference | Ratio
-Statement = Order | More | Less
+Statement = Order | More
 
 
 @dataclass(frozen=True)

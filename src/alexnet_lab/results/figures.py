@@ -88,6 +88,8 @@ def overview_figure(exercises: Mapping[str, Runs], topics: Topics) -> Figure:
                 if variant in stated:
                     axis.plot(stated[variant], row, **cross)
             label_rows(axis, colour, runs.apart)
+            if runs.apart:
+                figure.supxlabel("* in other arithmetic or on other hardware", fontsize=9)
             axis.set(title=name.capitalize(), xlabel="final test accuracy (%; scales differ)")
         marks: Any = {"color": "grey", "marker": "o", "alpha": 0.6, "lw": 1.2}
         handles = [

@@ -22,10 +22,13 @@ from alexnet_lab.results.statistics import FEWEST, level_of_each
 from alexnet_lab.results.tables import (
     comparison_table,
     difference,
+    starred,
     summary_table,
     throughput_table,
 )
 from alexnet_lab.results.throughput import by_step, not_measured, speed_up, throughput
+
+STARS = "A star marks what ran in other arithmetic or on other hardware than {}."
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,10 @@ def how_sure(runs: Runs, size: int) -> str:
         if size > 1
         else "that of the difference too"
     )
+    stars = f" {STARS.format(runs.compare.baseline)}" if runs.apart else ""
     return (
         f"Intervals of means are 95 % each; {differences}, and are "
-        f"{100 * level_of_each(size):.4g} % each. The spread of accuracy is {spread}."
+        f"{100 * level_of_each(size):.4g} % each. The spread of accuracy is {spread}.{stars}"
     )
 
 
@@ -116,7 +120,10 @@ def extremes(summary: Summary) -> str:
     if not learnt:
         return "every run diverged"
     ranked = sorted(learnt, key=lambda name: learnt[name]["window_accuracy"] or 0.0, reverse=True)
-    best, worst = (f"**{name}**, {_accuracy(learnt[name])} %" for name in (ranked[0], ranked[-1]))
+    best, worst = (
+        f"**{starred(name, learnt[name])}**, {_accuracy(learnt[name])} %"
+        for name in (ranked[0], ranked[-1])
+    )
     return f"highest test accuracy: {best}; lowest: {worst}"
 
 

@@ -1,6 +1,7 @@
 """The report's tables: numbers with their intervals, comparisons, claims."""
 
 from collections import Counter
+from collections.abc import Mapping
 from math import isnan
 from typing import Any
 
@@ -27,7 +28,7 @@ def summary_table(summary: Summary, compare: Compare) -> pd.DataFrame:
     """One row per variant: what is shown of it, with intervals, and its final losses."""
     rows = []
     for variant, numbers in summary.items():
-        row: dict[str, Any] = {"variant": variant}
+        row: dict[str, Any] = {"variant": starred(variant, numbers)}
         for name in QUANTITIES:
             if f"{name}{CI}" not in numbers:
                 continue
@@ -43,7 +44,12 @@ def summary_table(summary: Summary, compare: Compare) -> pd.DataFrame:
     return frame(rows, "variant")
 
 
-def with_interval(row: dict[str, Any], name: str) -> str | None:
+def starred(variant: str, numbers: Mapping[str, Any]) -> str:
+    """The name, with a star if it ran elsewhere than the baseline."""
+    return f"{variant}*" if "apart" in numbers else variant
+
+
+def with_interval(row: Mapping[str, Any], name: str) -> str | None:
     """A number of a summary with its interval, such as "97.75 ± 0.23"; None if undefined."""
     value, half = row.get(name), row.get(f"{name}{CI}")
     return None if value is None else f"{value}" if half is None else f"{value} ± {half}"
