@@ -51,7 +51,9 @@ def make_project(folder: Path) -> Path:
 
 def call(project: Path, *command: str, **more: str) -> Ran:
     """Run a command of this environment; ``more`` are variables of the environment."""
-    words, environment = [str(BIN / command[0]), *command[1:]], os.environ | more
+    words = [str(BIN / command[0]), *command[1:]]
+    here = {key: value for key, value in os.environ.items() if key != "ALEXNET_LAB_COMMITTED"}
+    environment = here | more  # what git knows counts here, unless a test says otherwise
     return subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True)
 
 
@@ -274,7 +276,7 @@ def test_two_more_epochs_of_a_constant_schedule_train_two_per_run(done: Path) ->
 def test_a_variant_that_repeats_another_exercises_recipe_trains_nothing(done: Path) -> None:
     ran = experiment(done, "+schedules.variants.gentle={lr: 0.01}")
     assert stages_run(ran) == {"schedules@gentle", "compare@schedules", "report"}
-    assert "schedules gentle, seed 0: all 1 epochs known" in ran.stdout  # augmentation's none
+    assert "schedules gentle, seed 0: all 1 epoch known" in ran.stdout  # augmentation's none
     assert epochs_trained(ran) == []
 
 
