@@ -8,6 +8,7 @@ import fnmatch
 import json
 import math
 import re
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,12 +21,15 @@ import pytest
 import yaml
 
 from alexnet_lab import params
+from alexnet_lab.params.study import Study
 from alexnet_lab.results.analysis import Comparison, compare_variants, family
 from alexnet_lab.results.claims import VERDICTS
 from alexnet_lab.results.quantities import QUANTITIES, sample
+from alexnet_lab.results.review import Change, changes, headline
+from alexnet_lab.results.review import table as review_table
 from alexnet_lab.results.runs import Runs, read
 from alexnet_lab.results.statistics import estimate, level_of_each
-from alexnet_lab.results.tables import difference
+from alexnet_lab.results.tables import difference, markdown
 from benchmarks.speed import CASES
 from tests.conftest import ROOT
 
@@ -371,16 +375,27 @@ def test_the_speeds_are_what_was_measured() -> None:
 
 
 @of_the_study
-def test_the_pasted_what_ifs_start_from_what_is_committed() -> None:
-    """The HEAD column of each pasted `dvc metrics diff`, and its differences."""
-    row = r"^metrics/(\w+).json +(\w+)\.final_accuracy(_ci95)? +([\d.]+) +([\d.]+) +([-\d.]+)$"
-    pasted = re.findall(row, (ROOT / "docs/what-ifs.md").read_text(), re.MULTILINE)
-    variants = {f"{exercise}/{variant}" for exercise, variant, *_ in pasted}
-    assert variants == {f"activation/{v}" for v in ("relu", "sigmoid", "tanh")}
-    for exercise, variant, half, head, workspace, moved in pasted:
-        accuracy = estimate(last(f"{exercise}/{variant}"))
-        assert float(head) == round(accuracy.half if half else accuracy.mean, 2)
-        assert float(moved) == pytest.approx(float(workspace) - float(head), abs=0.011)
+@pytest.mark.parametrize("name", ["fifty_times_the_rate", "eight_layers"])
+def test_a_quoted_what_if_is_a_committed_run(
+    name: str, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `make review` says of metrics/what-ifs/<name> against the committed results."""
+    kinds = ("runs", "timing")
+    base = {
+        Path(f"metrics/{kind}/activation/{path.name}"): path.read_text()
+        for kind in kinds
+        for path in (ROOT / "metrics" / kind / "activation").glob("*.csv")
+    }
+    monkeypatch.chdir(tmp_path)
+    for kind in kinds:
+        shutil.copytree(ROOT / "metrics/what-ifs" / name / kind, f"metrics/{kind}/activation")
+    moved = [each for each in changes(study, base) if isinstance(each, Change)]
+    assert {each.variant for each in moved} == {"relu", "sigmoid", "tanh"}
+    text = (ROOT / "docs/what-ifs.md").read_text()
+    assert markdown(review_table(moved)) in text
+    what = {"fifty_times_the_rate": "lr 0.001 → 0.05", "eight_layers": "model.hidden "}[name]
+    line = next(line for line in text.splitlines() if line.startswith(f"**{what}"))
+    assert line.split("**: ")[1] == headline("", review_table(moved)).split("**: ")[1]
 
 
 # --- what is named exists ---

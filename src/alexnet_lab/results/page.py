@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import pandas as pd
@@ -58,7 +59,7 @@ def page(text: str, pictures: Mapping[str, bytes], charts: Mapping[str, Sequence
     body = body.replace("<table>", '<div class="table"><table>')
     body = body.replace("</table>", "</table></div>")
     specs = {f"{name}-{i}": chart for name, some in charts.items() for i, chart in enumerate(some)}
-    return TEMPLATE.format(
+    return TEMPLATE.substitute(
         body=body,
         library=vega_lite(),
         specs=json.dumps(specs, allow_nan=False).replace("</", "<\\/"),
@@ -184,64 +185,7 @@ def _chart(
     }
 
 
-TEMPLATE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>AlexNet Lab: what was measured</title>
-<style>
-:root {{ --ink: #1c1c1c; --soft: #5f6368; --line: #d9dce0; --paper: #ffffff; --tint: #f5f6f8; }}
-@media (prefers-color-scheme: dark) {{
-  :root {{ --ink: #e6e6e6; --soft: #a2a7ad; --line: #3a3f45; --paper: #16181b; --tint: #1f2226; }}
-}}
-body {{ font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 62rem; margin: 0 auto; padding: 1rem; overflow-wrap: break-word; }}
-h1 {{ line-height: 1.2; }}
-h2 {{ margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); }}
-h2 + p {{ font-size: 1.15rem; color: var(--soft); }}
-blockquote {{ margin: 1rem 0; padding: .1rem 1rem; border-left: 4px solid #d55e00; }}
-.charts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr));
-  gap: 1rem; }}
-.charts > div {{ width: 100%; min-width: 0; }}
-.table {{ overflow-x: auto; margin: 1rem 0; }}
-table {{ border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }}
-th, td {{ text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line);
-  white-space: nowrap; }}
-td:first-child, th:first-child {{ white-space: normal; min-width: 7rem; }}
-code {{ background: var(--tint); padding: .1rem .3rem; border-radius: .2rem; }}
-pre {{ background: var(--tint); padding: .8rem; overflow-x: auto; }}
-details {{ margin: 1rem 0; }}
-summary {{ cursor: pointer; color: var(--soft); }}
-img {{ max-width: 100%; background: #ffffff; }}
-</style>
-</head>
-<body>
-{body}
-<script>{library}</script>
-<script>
-const charts = {specs};
-const dark = matchMedia("(prefers-color-scheme: dark)");
-function draw() {{
-  const css = getComputedStyle(document.documentElement);
-  const value = (name) => css.getPropertyValue(name).trim();
-  const words = {{ labelColor: value("--ink"), titleColor: value("--soft"), labelFontSize: 12,
-    titleFontSize: 12, titleFontWeight: "normal" }};
-  const config = {{ background: "transparent", view: {{ stroke: null }}, legend: words,
-    axis: {{ ...words, gridColor: value("--line"), domainColor: value("--soft"),
-      tickColor: value("--soft") }} }};
-  for (const [id, spec] of Object.entries(charts)) {{
-    vegaEmbed(document.getElementById(id), spec, {{ actions: false, renderer: "svg", config,
-      tooltip: {{ theme: dark.matches ? "dark" : "light" }} }});
-  }}
-}}
-draw();
-dark.addEventListener("change", draw);
-</script>
-</body>
-</html>
-"""
+TEMPLATE = Template(Path(__file__).with_name("page.html").read_text())  # $body, $library, $specs
 
 
 def main() -> None:

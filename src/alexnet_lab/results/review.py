@@ -37,7 +37,7 @@ class Change:
 
     exercise: str
     variant: str
-    compare: Exercise
+    setup: Exercise
     curves: dict[str, pd.DataFrame]  # BEFORE, NOW
     values: "pd.Series[float]"  # the accuracy of the last epochs, by (BEFORE or NOW, seed)
 
@@ -88,8 +88,8 @@ def table(moved: list[Change]) -> pd.DataFrame:
     for change in moved:
         sample = Sample(change.values, pool=False)
         difference = sample.difference(NOW, BEFORE, level)
-        margin = change.compare.compare.margins.get("window_accuracy")
-        chance = 100 / image_set(change.compare.images).classes
+        margin = change.setup.compare.margins.get("window_accuracy")
+        chance = 100 / image_set(change.setup.images).classes
         half = "" if difference.half != difference.half else f" ± {difference.half:.2f}"
         learnt = sample.mean(NOW).low > chance or sample.mean(BEFORE).low <= chance
         rows.append(
