@@ -38,7 +38,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder, self.stores = copy_of_this(folder), 0
         self.forget()
-        self.set(data={"source": "sample"}, threads=1)
+        self.set(data={"source": "sample", "held_back": 0}, threads=1)
         self.dvc("repro", "--quiet", "prepare")
 
     def forget(self) -> None:

@@ -99,12 +99,6 @@ def clean_gaps() -> list[str]:
     return sorted(summed(f"augmentation/{name}", "gap_clean") for name in variants)
 
 
-def while_high() -> "pd.Series[float]":
-    """Accuracy of warm-up + cosine in epochs 6 to 15; its rate is above 0.09 there."""
-    assert curve("schedules/warmup_cosine", "lr").loc[6:15].to_numpy().min() > 0.09
-    return curve("schedules/warmup_cosine").loc[6:15].mean()
-
-
 def warmup_lead(epoch: int) -> str:
     both = curve("schedules/warmup_cosine") - curve("schedules/cosine")
     return change(both.loc[epoch])
@@ -204,18 +198,16 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "gradients_5": lambda: gradients(5),
     "constant_best": lambda: mean(curve("schedules/constant").max()),
     "constant_end": lambda: mean(last("schedules/constant")),
-    "ahead_at_low_rate": lambda: change(
-        (curve("augmentation/none") - curve("schedules/constant")).loc[5]
-    ),
     "none_end": lambda: summed("augmentation/none", "window_accuracy"),
     "warmup_at_2": lambda: mean(curve("schedules/warmup_cosine").loc[2]),
     "warmup_2_to_5": lambda: change(curve("schedules/warmup_cosine").loc[[2, 5]].diff().loc[5]),
     "first_cut": lambda: change(curve("schedules/step").loc[[10, 11]].diff().loc[11]),
-    "warmup_while_high": lambda: mean(while_high()),
     "warmup_lead_3": lambda: warmup_lead(3),
     "warmup_lead_20": lambda: warmup_lead(20),
-    "warmup_lead_50": lambda: warmup_lead(50),
-    "exponential_lead": lambda: apart("schedules/exponential", "warmup_cosine"),
+    "warmup_lead_end": lambda: apart("schedules/warmup_cosine", "cosine"),
+    "exponential_lead": lambda: apart("schedules/warmup_cosine", "exponential"),
+    "exponential_over_cosine": lambda: apart("schedules/exponential", "cosine"),
+    "exponential_over_step": lambda: apart("schedules/exponential", "step"),
     "step_gain": lambda: compared("schedules/step"),
     "basic_gain": lambda: compared("augmentation/basic"),
     "strong_gain": lambda: compared("augmentation/strong"),

@@ -38,7 +38,7 @@ from tools.closure import PACKAGE, imported, is_exempt
 WORK = Path(".dvc/tmp/unchanged")
 CODE = ("src/", "stages/")
 # Epochs: past the first cut of every schedule, and past the warm-up.
-SMALL = {"seeds": [0], "epochs": 12, "threads": 1, "data": {"source": "sample"}}
+SMALL = {"seeds": [0], "epochs": 12, "threads": 1}
 SMALL_BENCHMARK = {"batch_sizes": [2], "iterations": 1, "warmup_iterations": 1}
 PROVABLE = ("stages/train.py", "stages/benchmark.py")
 ABSENT = object()
@@ -202,6 +202,7 @@ def run_small(folder: Path, names: list[str]) -> None:
     path = folder / "params.yaml"
     raw = yaml.safe_load(path.read_text())
     raw["benchmark"] |= SMALL_BENCHMARK
+    raw["data"]["source"] = "sample"
     path.write_text(yaml.safe_dump(raw | SMALL, sort_keys=False))
     dvc(folder, "repro", "--quiet", *names)
 
