@@ -63,7 +63,9 @@ def training_figure(
         for name, axis in zip(runs.compare.panels, axes, strict=False):
             PANELS[name].draw(axis, shown, colour, comparisons)
         seeds = runs.curves["seed"].nunique()
-        note = "one run each" if seeds == 1 else f"{seeds} seeds: thin lines, dots; 95 % intervals"
+        note = f"{seeds} seeds: thin lines, dots; 95 % intervals, of differences jointly"
+        if seeds == 1:
+            note = "one run each"
         if runs.apart:
             stars = f"* in other arithmetic or on other hardware than {runs.compare.baseline}"
             figure.supxlabel(stars, fontsize=9)

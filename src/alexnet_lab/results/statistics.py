@@ -1,9 +1,9 @@
 """How sure is a number? Intervals over seeds, of a mean, of one more run, of a difference.
 
-All intervals are Student's t. Three runs say little of their spread, so it is pooled over the
-variants of an exercise that ran alike and whose spreads do not clearly differ. A value that is not
-finite (its run diverged) makes every number that depends on it undefined; a single run has no
-interval.
+All intervals are Student's t. A few runs say little of their spread, so it is pooled over the
+variants of an exercise that ran alike and whose spreads do not clearly differ; five are enough. A
+value that is not finite (its run diverged) makes every number that depends on it undefined; a
+single run has no interval.
 """
 
 import math
@@ -19,6 +19,7 @@ from scipy import stats
 LEVEL = 0.95
 OUTLYING = 0.2  # the level of the test for a spread that stands out: few runs seldom show it
 FEWEST = 2  # runs for an interval
+ENOUGH = 5  # runs for a spread of their own
 Verdict = Literal[
     "better", "worse", "higher", "lower", "equivalent", "undecided", "undefined", "not comparable"
 ]
@@ -92,7 +93,7 @@ class Sample:
         """The groups of variants that share a spread: same place, same seeds, none outlying."""
         groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
         for name, runs in self.runs.items():
-            if self.pool and len(runs) >= FEWEST and np.isfinite(runs).all():
+            if self.pool and FEWEST <= len(runs) < ENOUGH and np.isfinite(runs).all():
                 groups.setdefault((self.places.get(name, ""), tuple(runs.index)), []).append(name)
         return [without_outliers({name: self.runs[name] for name in g}) for g in groups.values()]
 

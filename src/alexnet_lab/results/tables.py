@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from alexnet_lab.params.claims import Aside, Value
-from alexnet_lab.params.study import Compare
+from alexnet_lab.params.study import Compare, Quantity
 from alexnet_lab.results.analysis import CI, FINAL_LOSSES, Comparison, Summary
 from alexnet_lab.results.claims import VERDICTS, Finding, Ledger
 from alexnet_lab.results.quantities import QUANTITIES, label
@@ -49,10 +49,13 @@ def starred(variant: str, numbers: Mapping[str, Any]) -> str:
     return f"{variant}*" if "apart" in numbers else variant
 
 
-def with_interval(row: Mapping[str, Any], name: str) -> str | None:
+def with_interval(row: Mapping[str, Any], name: Quantity) -> str | None:
     """A number of a summary with its interval, such as "97.75 ± 0.23"; None if undefined."""
     value, half = row.get(name), row.get(f"{name}{CI}")
-    return None if value is None else f"{value}" if half is None else f"{value} ± {half}"
+    digits = QUANTITIES[name].digits
+    if value is None:
+        return None
+    return f"{value:.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
 
 
 def comparison_table(comparisons: list[Comparison], compare: Compare) -> pd.DataFrame:
