@@ -37,7 +37,7 @@ VARIANTS = {  # the schedules share their first epochs
 STAGES_OF_TRAINING = [(e, v) for e, variants in VARIANTS.items() for v in variants]
 SEED = int(os.environ.get("SURVIVAL_SEED", "1"))
 KILLS = {"prepare@cifar10": 4, "benchmark": 3, "compare@batchnorm": 3, "report": 3}
-KILLS_THROUGH_DVC, KILLS_OF_RUNS = 40, 160  # 200 in all; the second kind does not wait for torch
+KILLS_THROUGH_DVC, KILLS_OF_RUNS = 20, 180  # 200 in all; the second kind does not wait for torch
 EPOCHS = 6
 TRAIN = (
     "stages/train.py activation relu --data data "
@@ -110,16 +110,21 @@ def check(exercise, variant, runs):
     assert again.read_bytes() == Path(f"metrics/runs/{exercise}/{variant}.csv").read_bytes()
     again.unlink()
 
-while kills > 0:
+begin = time.monotonic()
+os.waitpid(started(every[-1]), 0)
+takes, complete = time.monotonic() - begin, 0  # a run undisturbed, on this machine
+
+while kills > 0 or complete < 2:
     left = [run for run in every if None in run.known(site.store, {})]
     if not left:
         for stage in study:
             check(*stage)
         os.write(1, b"complete\\n")
+        complete += 1
         shutil.rmtree(".runs")
         continue
     pids = [started(run) for run in rng.choices(left, k=2)]
-    time.sleep(rng.uniform(0.05, 1.5))
+    time.sleep(rng.uniform(0.02, 0.8) * takes)
     for pid in pids:
         if os.waitpid(pid, os.WNOHANG) == (0, 0):
             os.kill(pid, signal.SIGKILL)
@@ -151,6 +156,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     commit(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A shell lets its background jobs ignore SIGINT, and what they start inherits that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)
@@ -269,8 +282,7 @@ def test_200_kills_cost_no_epoch_that_was_finished(project: Path) -> None:
     passes = [Counter(text.split()) for text in ran.stdout.split("complete\n")]
     assert [max(names.values(), default=1) for names in passes] == [1] * len(passes)
     epochs = sum(names.total() for names in passes)
-    print(f"{KILLS_OF_RUNS} runs killed in {len(passes) - 1} whole passes, {epochs} epochs, 0 lost")
-    assert len(passes) > 2
+    print(f"{KILLS_OF_RUNS} kills or more in {len(passes) - 1} passes, {epochs} epochs, 0 lost")
 
     rng, killed, complete, output = random.Random(SEED), 0, 0, ""
     forget_training(project)
