@@ -145,3 +145,28 @@ def test_a_killed_parent_leaves_no_process_behind() -> None:
             return
         time.sleep(0.05)
     raise AssertionError("the child lives on")
+
+
+def test_ctrl_c_in_an_import_that_swallows_it_ends_the_command(tmp_path: Path) -> None:
+    """As in that of torch, which a stage imports late on a machine with bf16."""
+    (tmp_path / "late.py").write_text(
+        "import os, signal\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    sum(range(10))\n"
+        "except BaseException:\n"
+        "    pass\n"
+    )
+    code = (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from alexnet_lab import cli\n"
+        "def main():\n"
+        "    import late\n"
+        "    print('went on')\n"
+        "cli.run(main)\n"
+    )
+    where = os.environ | {"PYTHONPATH": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", code], env=where, capture_output=True, text=True)
+    assert ran.returncode == -signal.SIGINT and ran.stdout == ""
+    assert ran.stderr.startswith("Stopped by SIGINT") and ran.stderr.count("\n") == 1

@@ -54,7 +54,11 @@ def dvc_command() -> list[str]:
         return []
 
 
-def _stop(number: int, _: FrameType | None) -> None:
+def _stop(number: int, frame: FrameType | None) -> None:
+    while frame:  # an import may swallow what is raised in it, and leave half a module
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            _end(number)
+        frame = frame.f_back
     raise Stopped(number)
 
 
