@@ -53,7 +53,8 @@ def train(recipe: Recipe, data: Dataset, seed: int, device: torch.device) -> Ite
         network.train()
         losses, norms, seen = 0.0, 0.0, 0
         for images, labels in training:
-            loss = step(network, optimizer, images.to(device), labels.to(device))
+            moved = images.to(device), labels.to(device)
+            loss = step(network, optimizer, *moved, recipe.label_smoothing)
             losses += loss * len(labels)
             norms += float(torch.linalg.vector_norm(first.grad))
             seen += len(labels)
@@ -73,11 +74,17 @@ def train(recipe: Recipe, data: Dataset, seed: int, device: torch.device) -> Ite
 
 
 def step(
-    network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    label_smoothing: float = 0.0,
 ) -> float:
     """Take one training step, and return the batch's mean loss."""
     optimizer.zero_grad()
-    loss: Tensor = nn.functional.cross_entropy(network(images), labels)
+    loss: Tensor = nn.functional.cross_entropy(
+        network(images), labels, label_smoothing=label_smoothing
+    )
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     optimizer.step()
     return loss.item()
@@ -148,8 +155,8 @@ def plain_network(recipe: Recipe, data: Dataset, seed: int) -> nn.Module:
 def make_optimizer(optimizer: Optimizer, network: nn.Module, lr: float) -> torch.optim.Optimizer:
     """Make torch's optimiser, with its defaults."""
     match optimizer:
-        case recipes.Sgd(momentum=momentum):
-            return torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum)
+        case recipes.Sgd(momentum=momentum, weight_decay=decay):
+            return torch.optim.SGD(network.parameters(), lr, momentum, weight_decay=decay)
         case recipes.Adam():
             return torch.optim.Adam(network.parameters(), lr=lr)
         case _:

@@ -1,15 +1,18 @@
 """The engine computes what the usual way computes: same batches, same losses."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 from torchvision import transforms
 
+from alexnet_lab import params
 from alexnet_lab.data.datasets import Dataset
-from alexnet_lab.learning import training
+from alexnet_lab.learning import steps, training
 from alexnet_lab.learning.augment import augment
-from alexnet_lab.learning.models import Classifier, build
 from alexnet_lab.learning.random_streams import stream, stream_seed
+from alexnet_lab.learning.training import Learner
 from alexnet_lab.machine.devices import make_deterministic
 from alexnet_lab.params.study import Study
 from benchmarks import reference
@@ -19,7 +22,20 @@ CASES = [
     ("schedules", "constant"),
     ("augmentation", "alexnet_style"),
     ("batchnorm", "with_bn"),
+    ("batchnorm", "residual"),
+    ("repair", "none"),
 ]
+
+
+@pytest.fixture
+def study(raw: dict[str, Any]) -> Study:
+    """The study, and a variant with everything that a recipe can name and the study does not."""
+    raw["batchnorm"]["variants"]["residual"] = {
+        "model": {"batch_norm": True, "residual": True},
+        "optimizer": {"weight_decay": 0.0005},
+        "label_smoothing": 0.1,
+    }
+    return params.parse(raw)
 
 
 @pytest.mark.parametrize(
@@ -49,9 +65,8 @@ def test_fifty_steps_give_the_losses_of_the_reference(
     make_deterministic(1)
     data = first(50 * 8, mnist if exercise == "activation" else cifar10)
     recipe = study.recipe(exercise, variant).model_copy(update={"batch_size": 8, "lr": lr})
-    network = build(recipe.model, data.image_shape, 10, seed=1)
-    classifier = Classifier(network, recipe.normalize, "fp32").to(dtype)
-    optimizer = training.make_optimizer(recipe.optimizer, classifier, recipe.lr)
+    learner = Learner(recipe, data, 1, "fp32")
+    learner.classifier.to(dtype)
 
     plain = reference.plain_network(recipe, data, seed=1)
     plain = plain.to(dtype, memory_format=layout).train()
@@ -65,15 +80,16 @@ def test_fifty_steps_give_the_losses_of_the_reference(
         images = augment(data.train_images[batch], recipe.augment, augmentation)
         scaled = scale(images.to(dtype) / 255).contiguous(memory_format=layout)
         labels = data.train_labels[batch]
-        expected.append(reference.step(plain, plain_optimizer, scaled, labels))
+        smoothing = recipe.label_smoothing
+        expected.append(reference.step(plain, plain_optimizer, scaled, labels, smoothing))
 
     losses: list[float] = []
-    first_before = classifier.first_weight.detach().clone()
-    monkeypatch.setattr(training, "F", Recorded(losses))
-    training.train_epoch(classifier, optimizer, recipe, data, seed=1, epoch=0)
+    first_before = learner.classifier.first_weight.detach().clone()
+    monkeypatch.setattr(steps, "F", Recorded(losses))
+    learner.train_epoch()
     assert len(losses) == 50
     assert losses == pytest.approx(expected, abs=1e-4, rel=0)
-    moved = (classifier.first_weight - first_before).abs().max().item()
+    moved = (learner.classifier.first_weight - first_before).abs().max().item()
     assert moved > 1e-4  # so the fifty steps did learn
 
 
@@ -89,8 +105,8 @@ class Recorded:
     def __init__(self, losses: list[float]) -> None:
         self.losses = losses
 
-    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        loss = torch.nn.functional.cross_entropy(logits, labels)
+    def cross_entropy(self, logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+        loss = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
         self.losses.append(loss.item())
         return loss
 

@@ -19,11 +19,12 @@ from alexnet_lab import params
 from alexnet_lab.data import datasets
 from alexnet_lab.data.datasets import Dataset
 from alexnet_lab.errors import UserError
+from alexnet_lab.learning import training
 from alexnet_lab.learning.augment import augment
 from alexnet_lab.learning.models import Classifier, build
 from alexnet_lab.learning.random_streams import stream, stream_seed
 from alexnet_lab.learning.schedules import learning_rate
-from alexnet_lab.learning.training import evaluate, make_optimizer, train, train_epoch
+from alexnet_lab.learning.training import Learner, make_optimizer, train
 from alexnet_lab.machine.devices import make_deterministic
 from alexnet_lab.machine.hardware import Hardware
 from alexnet_lab.machine.processes import DeathError
@@ -44,7 +45,19 @@ VARIANTS = [
     ("schedules", "warmup_cosine"),
     ("augmentation", "alexnet_style"),
     ("batchnorm", "with_bn"),
+    ("batchnorm", "residual"),
 ]
+
+
+@pytest.fixture
+def study(raw: dict[str, Any]) -> Study:
+    """The study, and a variant with everything that a recipe can name and the study does not."""
+    raw["batchnorm"]["variants"]["residual"] = {
+        "model": {"batch_norm": True, "residual": True},
+        "optimizer": {"weight_decay": 0.0005},
+        "label_smoothing": 0.1,
+    }
+    return params.parse(raw)
 
 
 @pytest.fixture(autouse=True)
@@ -198,15 +211,12 @@ def test_a_batch_of_one_image_has_no_statistics(study: Study, cifar10: Dataset) 
 
 
 def test_evaluation_does_not_change_the_network(study: Study, cifar10: Dataset) -> None:
-    recipe = short(study, "batchnorm", "with_bn")
-    network = build(recipe.model, cifar10.image_shape, 10, seed=0)
-    classifier = Classifier(network, recipe.normalize, "fp32")
-    optimizer = make_optimizer(recipe.optimizer, classifier, 0.01)
     data = first_images(cifar10)
-    train_epoch(classifier, optimizer, recipe, data, seed=0, epoch=0)
-    before = {name: value.clone() for name, value in classifier.state_dict().items()}
-    evaluate(classifier, data.test_images, data.test_labels)
-    for name, value in classifier.state_dict().items():
+    learner = Learner(short(study, "batchnorm", "with_bn"), data, 0, "fp32")
+    learner.train_epoch()
+    before = {name: value.clone() for name, value in learner.classifier.state_dict().items()}
+    learner.evaluate(data.test_images, data.test_labels)
+    for name, value in learner.classifier.state_dict().items():
         assert torch.equal(before[name], value), name
 
 
@@ -354,3 +364,23 @@ def test_the_gpu_repeats_itself_and_agrees_with_the_cpu(study: Study, cifar10: D
     first = curve(recipe, on_gpu)
     assert first == curve(recipe, on_gpu)
     assert first[0]["train_loss"] == pytest.approx(curve(recipe, cifar10)[0]["train_loss"], abs=0.1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("exercise", "variant"), VARIANTS)
+def test_a_recorded_step_computes_the_bits_of_the_step(
+    exercise: str,
+    variant: str,
+    precision: Arithmetic,
+    study: Study,
+    mnist: Dataset,
+    cifar10: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = (mnist if exercise == "activation" else cifar10).to(torch.device("cuda"))
+    schedule = recipes.Exponential(kind="exponential", gamma=0.5)  # recorded in each epoch anew
+    recipe = short(study, exercise, variant, epochs=2, schedule=schedule)
+    replayed = curve(recipe, data, precision=precision)
+    monkeypatch.setattr(training, "Replay", lambda step, batch_size: step)
+    assert curve(recipe, data, precision=precision) == replayed

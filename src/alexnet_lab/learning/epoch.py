@@ -18,3 +18,5 @@ class Epoch:
     seconds: float  # of the training pass alone
     train_accuracy: float | None = None  # %, measured with train_loss_clean
     held_back_accuracy: float | None = None  # %, of the training images that were held back
+    # Norms of the gradients of every layer's weights in the first batch, from the first layer on.
+    layer_gradients: str = ""

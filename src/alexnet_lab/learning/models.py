@@ -120,15 +120,21 @@ def cnn(model: recipes.Cnn, image_shape: tuple[int, int, int], classes: int) -> 
     """
     channels, height, width = image_shape
     features: list[nn.Module] = []
+    shortcuts: list[Shortcut] = []
+    padding = model.pool_padding
     for layer in model.convolutions:
-        features.append(
+        convolution: list[nn.Module] = [
             nn.Conv2d(channels, layer.channels, layer.kernel, padding=layer.kernel // 2)
-        )
-        features += [nn.BatchNorm2d(layer.channels)] if model.batch_norm else []
+        ]
+        convolution += [nn.BatchNorm2d(layer.channels)] if model.batch_norm else []
+        if model.residual and features:
+            shortcuts.append(Shortcut(nn.Sequential(*convolution), channels, layer.channels))
+            convolution = [shortcuts[-1]]
+        features += convolution
         channels = layer.channels
         if layer.pool:
-            features.append(nn.MaxPool2d(3, stride=2))
-            height, width = (height - 3) // 2 + 1, (width - 3) // 2 + 1  # 32 -> 15 -> 7
+            features.append(nn.MaxPool2d(3, stride=2, padding=padding))
+            height, width = ((side + 2 * padding - 3) // 2 + 1 for side in (height, width))
         features.append(nn.ReLU(inplace=True))
         if min(height, width) < 1:
             raise UserError(
@@ -142,8 +148,32 @@ def cnn(model: recipes.Cnn, image_shape: tuple[int, int, int], classes: int) -> 
         nn.Dropout(model.dropout),
         nn.Linear(model.hidden, classes),
     ]
+    for shortcut in shortcuts:  # last, so that all other weights are those without it
+        shortcut.add_projection()
     parts = {"features": nn.Sequential(*features), "classifier": nn.Sequential(*classifier)}
     return nn.Sequential(OrderedDict(parts))
+
+
+class Shortcut(nn.Module):
+    """A convolution, plus its input: projected by 1×1 if the channels differ.
+
+    He, Zhang, Ren and Sun, "Deep Residual Learning" (arXiv:1512.03385), option B.
+    """
+
+    def __init__(self, body: nn.Module, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.body, self.channels = body, (channels_in, channels_out)
+        self.projection: nn.Module = nn.Identity()
+
+    def add_projection(self) -> None:
+        """Draw the weights of the projection, if one is needed."""
+        if self.channels[0] != self.channels[1]:
+            self.projection = nn.Conv2d(*self.channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels_in, H, W) to (B, channels_out, H, W)."""
+        added: Tensor = self.body(x) + self.projection(x)
+        return added
 
 
 def parameter_count(network: nn.Module) -> int:

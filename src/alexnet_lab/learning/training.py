@@ -7,6 +7,7 @@ there. benchmarks/README.md says what makes it fast, and what did not.
 import io
 import time
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +20,14 @@ from alexnet_lab.learning.epoch import Epoch
 from alexnet_lab.learning.models import Classifier, build
 from alexnet_lab.learning.random_streams import stream, stream_seed
 from alexnet_lab.learning.schedules import learning_rate
+from alexnet_lab.learning.steps import Replay, Step
 from alexnet_lab.machine.devices import synchronize
 from alexnet_lab.params import recipes
 from alexnet_lab.params.recipes import Arithmetic, Optimizer, Recipe
 
-TEST_BATCH = 128  # images; small enough to stay in cache. It changes only the last bits of a result
+# Images per batch of a test: what stays in a CPU's cache, what keeps a GPU busy. It changes only
+# the last bits of a result.
+TEST_BATCH = {"cpu": 128, "cuda": 2000}
 
 
 class Learner:
@@ -38,14 +42,81 @@ class Learner:
         network = build(recipe.model, data.image_shape, data.classes, seed)
         self.classifier = Classifier(network, recipe.normalize, precision).to(data.device)
         self.optimizer = make_optimizer(recipe.optimizer, self.classifier, recipe.lr)
+        self.step = Step(self.classifier, self.optimizer, recipe.label_smoothing)
+        on_gpu = data.device.type == "cuda"
+        self.replay = Replay(self.step, recipe.batch_size) if on_gpu else self.step
 
     def epoch(self) -> Epoch:
         """Train for one epoch and measure what it gave."""
-        epoch = run_epoch(
-            self.classifier, self.optimizer, self.recipe, self.data, self.seed, self.done
-        )
+        recipe, data, epoch = self.recipe, self.data, self.done
+        lr = learning_rate(recipe.schedule, recipe.lr, epoch, recipe.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        start = time.perf_counter()
+        train_loss, gradient_norm, layer_gradients = self.train_epoch()
+        synchronize(data.device)
+        seconds = time.perf_counter() - start
+        clean_loss = train_accuracy = held_back = None
+        if recipe.clean_train_loss:
+            clean_loss, train_accuracy = self.evaluate(data.train_images, data.train_labels)
+        if data.held_images is not None and data.held_labels is not None:
+            _, held_back = self.evaluate(data.held_images, data.held_labels)
+        test_loss, accuracy = self.evaluate(data.test_images, data.test_labels)
         self.done += 1
-        return epoch
+        return Epoch(
+            self.seed,
+            self.done,
+            lr,
+            train_loss,
+            clean_loss,
+            test_loss,
+            accuracy,
+            gradient_norm,
+            seconds,
+            train_accuracy,
+            held_back,
+            layer_gradients,
+        )
+
+    def train_epoch(self) -> tuple[float, float, str]:
+        """Pass once over the training images.
+
+        Returns the mean loss, the mean gradient norm of the first layer, and the norms of all
+        layers in the first batch.
+        """
+        data, recipe, seed = self.data, self.recipe, self.seed
+        order = torch.randperm(len(data.train_images), generator=stream(seed, "order", self.done))
+        augmentation = stream(seed, "augment", self.done)
+        # Dropout draws from torch's own stream.
+        torch.manual_seed(stream_seed(seed, "dropout", self.done))
+        losses: list[Tensor] = []
+        norms: list[Tensor] = []
+        layers = torch.empty(0)
+        self.classifier.train()
+        for batch in torch.split(order.to(data.device), recipe.batch_size):
+            images = augment(data.train_images[batch], recipe.augment, augmentation)
+            take = self.replay if losses else self.step
+            loss, norm = take(images, data.train_labels[batch])
+            if not losses:
+                layers = layer_norms(self.classifier)
+            losses.append(loss * len(batch))
+            norms.append(norm)
+        # Read once per epoch: .item() in the loop would wait for the device each time.
+        mean_loss = float(torch.stack(losses).sum() / len(order))
+        each = " ".join(f"{norm:.4g}" for norm in layers.tolist())
+        return mean_loss, float(torch.stack(norms).mean()), each
+
+    @torch.inference_mode()
+    def evaluate(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
+        """Measure mean loss and accuracy (%) in evaluation mode, without augmentation."""
+        self.classifier.eval()
+        loss = correct = torch.zeros((), device=images.device)
+        size = TEST_BATCH[images.device.type]
+        for batch, truth in zip(torch.split(images, size), torch.split(labels, size), strict=True):
+            logits = self.classifier(batch)
+            loss = loss + F.cross_entropy(logits, truth, reduction="sum")
+            correct = correct + (logits.argmax(1) == truth).sum()
+        return float(loss / len(images)), float(100 * correct / len(images))
 
     def state(self) -> bytes:
         """Weights, and what the optimiser remembers: all that the next epoch needs.
@@ -78,92 +149,22 @@ def train(recipe: Recipe, data: Dataset, seed: int, precision: Arithmetic) -> It
         yield learner.epoch()
 
 
-def run_epoch(
-    classifier: Classifier,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    data: Dataset,
-    seed: int,
-    epoch: int,
-) -> Epoch:
-    """Train for one epoch (from 0) and measure what it gave."""
-    lr = learning_rate(recipe.schedule, recipe.lr, epoch, recipe.epochs)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    start = time.perf_counter()
-    train_loss, gradient_norm = train_epoch(classifier, optimizer, recipe, data, seed, epoch)
-    synchronize(data.device)
-    seconds = time.perf_counter() - start
-    clean_loss = train_accuracy = held_back = None
-    if recipe.clean_train_loss:
-        clean_loss, train_accuracy = evaluate(classifier, data.train_images, data.train_labels)
-    if data.held_images is not None and data.held_labels is not None:
-        _, held_back = evaluate(classifier, data.held_images, data.held_labels)
-    test_loss, accuracy = evaluate(classifier, data.test_images, data.test_labels)
-    return Epoch(
-        seed,
-        epoch + 1,
-        lr,
-        train_loss,
-        clean_loss,
-        test_loss,
-        accuracy,
-        gradient_norm,
-        seconds,
-        train_accuracy,
-        held_back,
-    )
-
-
-def train_epoch(
-    classifier: Classifier,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    data: Dataset,
-    seed: int,
-    epoch: int,
-) -> tuple[float, float]:
-    """Pass once over the training images: mean loss, and mean gradient norm of the first layer."""
-    device = data.device
-    order = torch.randperm(len(data.train_images), generator=stream(seed, "order", epoch))
-    augmentation = stream(seed, "augment", epoch)
-    torch.manual_seed(stream_seed(seed, "dropout", epoch))  # dropout draws from torch's own stream
-    losses, norms = [], []
-    classifier.train()
-    for batch in torch.split(order.to(device), recipe.batch_size):
-        images = augment(data.train_images[batch], recipe.augment, augmentation)
-        logits = classifier(images)
-        loss = F.cross_entropy(logits, data.train_labels[batch])
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimizer.step()
-        losses.append(loss.detach() * len(batch))
-        norms.append(torch.linalg.vector_norm(classifier.first_weight.grad))
-    # Read once per epoch: .item() in the loop would wait for the device each time.
-    return float(torch.stack(losses).sum() / len(order)), float(torch.stack(norms).mean())
-
-
-@torch.inference_mode()
-def evaluate(classifier: Classifier, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Measure mean loss and accuracy (%) in evaluation mode, without augmentation."""
-    classifier.eval()
-    loss = correct = torch.zeros((), device=images.device)
-    for batch, truth in zip(
-        torch.split(images, TEST_BATCH), torch.split(labels, TEST_BATCH), strict=True
-    ):
-        logits = classifier(batch)
-        loss = loss + F.cross_entropy(logits, truth, reduction="sum")
-        correct = correct + (logits.argmax(1) == truth).sum()
-    return float(loss / len(images)), float(100 * correct / len(images))
+def layer_norms(classifier: Classifier) -> Tensor:
+    """The norms of the gradients of each layer's weights, without biases and batch norm: (L,)."""
+    weights = [parameter for parameter in classifier.parameters() if parameter.dim() > 1]
+    return torch.stack([torch.linalg.vector_norm(cast(Tensor, w.grad)) for w in weights])
 
 
 def make_optimizer(optimizer: Optimizer, network: nn.Module, lr: float) -> torch.optim.Optimizer:
     """Make torch's own optimiser, which updates all parameters in one fused pass."""
     match optimizer:
-        case recipes.Sgd(momentum=momentum):
-            return torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, fused=True)
+        case recipes.Sgd(momentum=momentum, weight_decay=decay):
+            return torch.optim.SGD(
+                network.parameters(), lr, momentum, weight_decay=decay, fused=True
+            )
         case recipes.Adam():
-            return torch.optim.Adam(network.parameters(), lr=lr, fused=True)
+            recorded = next(network.parameters()).is_cuda  # steps.Replay
+            return torch.optim.Adam(network.parameters(), lr, fused=True, capturable=recorded)
 
 
 def check_fit(recipe: Recipe, data: Dataset) -> None:

@@ -34,13 +34,18 @@ class Convolution(Strict):
 
 
 class Cnn(Strict):
-    """A small AlexNet: convolutions, one hidden layer with dropout, the classes."""
+    """A small AlexNet: convolutions, one hidden layer with dropout, the classes.
+
+    ``residual`` adds a shortcut around each convolution after the first.
+    """
 
     kind: Literal["cnn"]
     convolutions: Annotated[tuple[Convolution, ...], Field(min_length=1)]
+    pool_padding: Literal[0, 1]  # pixels: 32 -> 15 -> 7 without, 32 -> 16 -> 8 with
     hidden: Count
     dropout: Fraction
     batch_norm: bool
+    residual: bool
 
 
 class Sgd(Strict):
@@ -48,6 +53,7 @@ class Sgd(Strict):
 
     kind: Literal["sgd"]
     momentum: Fraction
+    weight_decay: Annotated[Number, Field(ge=0)]  # of all weights and biases, as torch has it
 
 
 class Adam(Strict):
@@ -157,4 +163,6 @@ class Recipe(Strict):
     batch_size: Count
     epochs: Count
     augment: tuple[Op, ...]
+    label_smoothing: Fraction
     clean_train_loss: bool
+    precision: Arithmetic | None  # null: that of the whole study

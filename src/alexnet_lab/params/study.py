@@ -17,6 +17,7 @@ Panel = Literal[
     "train_and_test_loss",
     "test_accuracy",
     "gradient_norm",
+    "layer_gradients",
     "learning_rate",
     "window_accuracy",
     "final_accuracy",
@@ -171,6 +172,10 @@ class Study(Strict):
         if variant not in variants:
             raise UserError(f"params.yaml: {exercise}.variants has no '{variant}'")
         return variants[variant].model_copy(update=self.overridden)
+
+    def precision_of(self, exercise: str, variant: str) -> Literal["auto"] | Arithmetic:
+        """What a variant should compute in: its own precision, or else the study's."""
+        return self.recipe(exercise, variant).precision or self.precision
 
     def seeds_of(self, exercise: str) -> tuple[int, ...]:
         """The seeds of an exercise: one run of every variant for each."""

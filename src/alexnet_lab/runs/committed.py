@@ -76,10 +76,12 @@ def _rows(text: str) -> Rows:
 
 
 def _record(curve: dict[str, str], timing: dict[str, str]) -> Record:
-    numbers: dict[str, Any] = {key: float(text or "nan") for key, text in curve.items()}
+    layers = curve["layer_gradients"]
+    texts = {key: text for key, text in curve.items() if key != "layer_gradients"}
+    numbers: dict[str, Any] = {key: float(text or "nan") for key, text in texts.items()}
     numbers |= {"seed": int(curve["seed"]), "epoch": int(curve["epoch"])}
     for key in ("train_loss_clean", "train_accuracy", "held_back_accuracy"):
         if not curve[key] and (curve["train_loss"] or key.endswith("accuracy")):  # else it diverged
             numbers[key] = None
-    epoch = Epoch(**numbers, seconds=float(timing["seconds"]))
+    epoch = Epoch(**numbers, seconds=float(timing["seconds"]), layer_gradients=layers)
     return Record(epoch, timing["name"], timing["precision"], timing["hardware"])

@@ -27,8 +27,9 @@ CODE = (
     "src/alexnet_lab/runs",
 )
 VERSIONS = ("torch", "numpy")
-# What an epoch adds to the one before it, how many there are, and what is only measured.
-LATER = {"lr", "schedule", "augment", "epochs", "clean_train_loss"}
+# What an epoch adds to the one before it, how many there are, and what is only measured; and the
+# precision, of which the run knows what it is here.
+LATER = {"lr", "schedule", "augment", "epochs", "clean_train_loss", "precision"}
 LENGTH = 20  # hexadecimal digits: 80 bits
 
 

@@ -60,8 +60,9 @@ class Site:
         gradient is compared once, and the result is kept. If it is not bf16, say why. UserError
         if the recipe does not fit the images or the memory.
         """
-        if self.study.precision != "auto" or not self.hardware.bf16:
-            if self.study.precision == "auto":
+        wanted = self.study.precision_of(exercise, variant)
+        if wanted != "auto" or not self.hardware.bf16:
+            if wanted == "auto":
                 say(f"precision: fp32, because {NO_BF16[self.hardware.device]}")
             return self.likely_precision(exercise, variant)
         error = self._known_error(exercise, variant)
@@ -83,8 +84,9 @@ class Site:
 
     def likely_precision(self, exercise: str, variant: str) -> Arithmetic:
         """The precision, if bf16's gradient is right wherever it was not compared yet."""
-        if self.study.precision != "auto":
-            return self.study.precision
+        wanted = self.study.precision_of(exercise, variant)
+        if wanted != "auto":
+            return wanted
         right = self.hardware.bf16 and (self._known_error(exercise, variant) or 0.0) <= TOLERANCE
         return "bf16" if right else "fp32"
 
