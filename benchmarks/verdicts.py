@@ -37,7 +37,8 @@ class Setting:
 SETTINGS = {
     "three variants, ten seeds": Setting((1, 1, 1), 10),
     "four variants, three seeds": Setting((1, 1, 1, 1), 3),
-    "five variants, three seeds, one spread sixfold": Setting((6, 1, 1, 1, 1), 3),
+    "five variants, five seeds": Setting((1, 1, 1, 1, 1), 5),
+    "five variants, five seeds, one spread sixfold": Setting((6, 1, 1, 1, 1), 5),
 }
 Noise = Callable[[np.random.Generator, tuple[int, ...]], "np.ndarray"]
 SHAPES: dict[str, Noise] = {

@@ -18,8 +18,9 @@ def main() -> None:
 
     variants = params.load().benchmark.variants
     timing = read_runs(args.timing, variants)
-    write_json(benchmark_metrics(read_runs(args.runs, variants)), args.metrics)
-    replace(args.plot, benchmark_figure(timing).savefig)
+    facts = read_runs(args.runs, variants)
+    write_json(benchmark_metrics(facts), args.metrics)
+    replace(args.plot, benchmark_figure(timing, facts).savefig)
     rates = throughput(timing).set_index("variant").round(3)
     console.show_table("benchmark: training steps of AlexNet", rates)
 

@@ -17,22 +17,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("runs", "timing", "topics", "claims", "plots", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    args = parser.parse_args()
-
-    study = params.load()
+    args, study = parser.parse_args(), params.load()
     topics = params.load_claims(study, args.topics)
-    steps = read_runs(args.timing / "benchmark", study.benchmark.variants)
+    devices = study.benchmark.variants
+    steps, facts = (read_runs(at / "benchmark", devices) for at in (args.timing, args.runs))
     runs = {n: read(e, args.runs / n, args.timing / n) for n, e in study.exercises.items()}
-    sections = [benchmark_section(topics["benchmark"], steps)]
-    sections += [training_section(name, topics[name], each) for name, each in runs.items()]
+    sections = [training_section(name, topics[name], each) for name, each in runs.items()]
+    sections.insert(0, benchmark_section(topics["benchmark"], steps, facts))
     takeaways = check_all("takeaways", topics["takeaways"], {}, Judging())
     write_json(ledger(sections, takeaways), args.claims)
-    replace(args.plots / "overview.png", overview_figure(runs, topics).savefig)
+    spine = {n: each for n, each in runs.items() if not topics[n].under}
+    replace(args.plots / "overview.png", overview_figure(spine, topics).savefig)
     text = report(sections, takeaways, topics, remarks(study), made_of(study))
     replace(args.out, lambda new: new.write_text(text))
-    charts = {name: training_charts(name, each) for name, each in runs.items()}
-    charts |= {"benchmark": benchmark_charts(steps)}
-    html = page(text, read_pictures(args.plots, [*charts, "overview"]), charts)
+    charts = {n: training_charts(n, each) for n, each in runs.items()}
+    charts["benchmark"] = benchmark_charts(steps)
+    html = page(text, read_pictures(args.plots, text), charts)
     replace(args.plots / "report.html", lambda new: new.write_text(html))
 
 

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,8 @@ def forget() -> None:
 
 @pytest.fixture
 def raw() -> dict[str, Any]:
-    """params.yaml as a fresh, mutable dict."""
-    return yaml.safe_load((ROOT / "params.yaml").read_text())
+    """params.yaml as a fresh, mutable dict, in which nothing is shared as it is in the file."""
+    return json.loads(json.dumps(yaml.safe_load((ROOT / "params.yaml").read_text())))
 
 
 @pytest.fixture

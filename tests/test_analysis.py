@@ -45,7 +45,7 @@ from alexnet_lab.results.sections import (
     spent,
     training_section,
 )
-from alexnet_lab.results.throughput import benchmark_metrics, speed_up, throughput
+from alexnet_lab.results.throughput import benchmark_metrics, memory, speed_up, throughput
 
 TOPIC = Topic(question="Why?", what_if="a=1")
 ALL_PANELS = Compare(
@@ -87,6 +87,7 @@ def run(variant: str, seed: int, accuracies: list[float]) -> pd.DataFrame:
             "gradient_norm": 0.25,
             "train_accuracy": float("nan"),
             "held_back_accuracy": float("nan"),
+            "layer_gradients": "0.25 0.5",
         }
     )
 
@@ -209,11 +210,13 @@ def test_a_variant_has_one_colour_in_every_panel(
     figure = training_figure(runs_of(curves, timing))
     assert colours(["slow", "fast"]) == {"slow": PALETTE[0], "fast": PALETTE[1]}
     for axis in figure.axes:
+        if not axis.axison:  # an empty cell
+            continue
         title = axis.get_title(loc="left")
         assert title and axis.get_xlabel(), "a panel without words"
         used = {line.get_color() for line in axis.lines} - {"grey"}
         assert used == ({PALETTE[1]} if "less" in title else set(PALETTE[:2]))
-    ticks = [tick.get_text() for tick in figure.axes[6].get_yticklabels()]
+    ticks = [tick.get_text() for tick in figure.axes[7].get_yticklabels()]
     assert ticks == ["slow", "fast"]
 
 
@@ -278,15 +281,24 @@ def test_a_speed_up_needs_both_devices() -> None:
             "status": [MEASURED, NO_DEVICE],
             "parameters": 1,
             "gflop_per_image": 1.0,
+            "kept_mib_per_image": 4.0,
         }
     )
     assert benchmark_metrics(runs) == {"cpu": {"largest_batch": 32}, "gpu": {}}
     answer = benchmark_answer(absent)
     assert "GPU not measured (no such device here)" in answer and "×" not in answer
     assert "GPU over CPU 20.0× at batch 32" in benchmark_answer(both)
-    texts = [text.get_text() for axis in benchmark_figure(absent).axes for text in axis.texts]
-    assert texts == ["GPU not measured", "gpu 32: no such device here"]
-    assert "no such device here" in set(benchmark_section(TOPIC, absent).tables[0]["img/s, median"])
+    figure = benchmark_figure(absent, runs)
+    texts = [text.get_text() for axis in figure.axes for text in axis.texts]
+    assert texts[:2] == ["GPU not measured", "gpu 32: no such device here"]
+    section = benchmark_section(TOPIC, absent, runs)
+    assert "no such device here" in set(section.tables[0]["img/s, median"])
+    assert "768 images fit into the 3,072 MiB" in section.how_sure
+
+
+def test_memory_is_what_the_weights_and_the_kept_tensors_take() -> None:
+    facts = pd.DataFrame({"batch_size": [2, 2], "parameters": 2**20, "kept_mib_per_image": 3.0})
+    assert memory(facts).loc[2].tolist() == [8, 6, 14]
 
 
 @pytest.fixture
@@ -419,6 +431,10 @@ def test_the_networks_facts_are_those_of_alexnet(study: Study) -> None:
     assert facts["parameters"] == 61_100_840
     # 0.714 GMAC forward (convolutions 0.655, linear 0.059); backward twice, less the images'.
     assert facts["gflop_per_image"] == pytest.approx(3 * 2 * 0.714 - 2 * 0.0703, rel=0.01)
+    # The image, each ReLU's output, and each pooling's output and indices of eight bytes.
+    pooled = 46_656 + 32_448 + 9_216
+    floats = 150_528 + 193_600 + 139_968 + 64_896 + 2 * 43_264 + 3 * pooled + 2 * 4_096
+    assert facts["kept_mib_per_image"] == pytest.approx(4 * floats / 2**20, rel=0.03)
 
 
 def test_the_report_says_what_a_reader_must_know(

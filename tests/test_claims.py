@@ -244,7 +244,11 @@ def test_every_number_of_the_original_is_claimed(study: Study) -> None:
             "schedules: {claims: {new: {kind: value, says: x, place: y, quantity: speed}}}",
             r": schedules\.claims\.new\.quantity should be",
         ),
-        ("dropout: {question: Why}", ": 'dropout' is not an exercise; there are benchmark,"),
+        ("drop: {question: Why}", ": 'drop' is not an exercise; there are benchmark,"),
+        (
+            "dropout: {under: rates}\nrates: {under: batchnorm}",
+            r": dropout\.under should be",
+        ),
         ("schedules: {claim: {}}", ": schedules has the unknown key 'claim'; allowed here:"),
         ("actvation: 5", ": unknown key 'actvation'; allowed at the top are benchmark, activation"),
         ("[1]", " should be a mapping"),

@@ -61,11 +61,6 @@ def curve(run: str, column: str = "test_accuracy") -> pd.DataFrame:
     return rows.pivot(index="epoch", columns="seed", values=column)
 
 
-def seconds(run: str) -> "pd.Series[float]":
-    """The mean seconds per epoch of each seed."""
-    return pd.read_csv(ROOT / f"metrics/timing/{run}.csv").groupby("seed")["seconds"].mean()
-
-
 def mean(values: "pd.Series[float]", digits: int = 2, sign: str = "") -> str:
     """Such as "44.29 ± 12.97"."""
     over_seeds = estimate(values)
@@ -82,11 +77,6 @@ def ratio(over: "pd.Series[float]", under: "pd.Series[float]", form: str = ".2f"
     log = estimate((over / under).map(math.log))
     middle, low, high = (f"{math.exp(value):{form}}" for value in (log.mean, log.low, log.high))
     return f"{middle}× ({low} to {high})"
-
-
-def gap(run: str, loss: str = "train_loss", epochs: int = 1) -> "pd.Series[float]":
-    """Test loss less training loss by seed, over the last epochs."""
-    return (curve(run, "test_loss") - curve(run, loss)).tail(epochs).mean()
 
 
 def last(run: str, column: str = "test_accuracy") -> "pd.Series[float]":
@@ -157,11 +147,15 @@ def gradients(epoch: int) -> str:
     return ratio(relu.loc[epoch], sigmoid.loc[epoch])
 
 
-def cpu_rate() -> str:
-    """Images per second at the batch size with the best median step."""
-    steps = pd.read_csv(ROOT / "metrics/timing/benchmark/cpu.csv").groupby("batch_size")["seconds"]
-    medians = steps.median()
-    return f"{(medians.index / medians).max():.1f}"
+def rates(device: str) -> "pd.Series[float]":
+    """Images per second of the median step, by batch size."""
+    steps = pd.read_csv(ROOT / f"metrics/timing/benchmark/{device}.csv").groupby("batch_size")
+    medians = steps["seconds"].median()
+    return medians.index / medians
+
+
+def speed_up(batch: int) -> str:
+    return f"{(rates('gpu') / rates('cpu'))[batch]:.1f}"
 
 
 def study_hours() -> str:
@@ -183,7 +177,10 @@ def speeds() -> dict[str, dict[str, float]]:
 
 
 NUMBERS: dict[str, Callable[[], str]] = {
-    "cpu_rate": cpu_rate,
+    "cpu_rate": lambda: f"{rates('cpu').max():.1f}",
+    "gpu_rate": lambda: f"{rates('gpu').max():.1f}",
+    "speed_up_32": lambda: speed_up(32),
+    "speed_up_256": lambda: speed_up(256),
     "study_hours": study_hours,
     "sigmoid_after_1": lambda: change(
         (curve("activation/sigmoid") - curve("activation/relu")).loc[1]
@@ -219,11 +216,34 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "smallest_clean_gap": lambda: clean_gaps()[0],
     "largest_clean_gap": lambda: clean_gaps()[-1],
     "bn_gain": lambda: compared("batchnorm/with_bn"),
-    "bn_seconds": lambda: ratio(seconds("batchnorm/with_bn"), seconds("batchnorm/without_bn")),
     "with_bn_epochs": lambda: summed("batchnorm/with_bn", "epochs_to_threshold"),
     "without_bn_epochs": lambda: summed("batchnorm/without_bn", "epochs_to_threshold"),
     "bn_fewer": lambda: compared("batchnorm/with_bn", "epochs_to_threshold"),
-    "bn_gap_growth": lambda: mean(gap("batchnorm/with_bn") - gap("batchnorm/without_bn"), 4),
+    "with_bn_gap": lambda: summed("batchnorm/with_bn", "gap_clean"),
+    "without_bn_gap": lambda: summed("batchnorm/without_bn", "gap_clean"),
+    "exponential_gain": lambda: compared("schedules/exponential"),
+    "none_train_accuracy": lambda: summed("augmentation/none", "train_accuracy"),
+    "heaviest_train_accuracy": lambda: summed("augmentation/alexnet_style", "train_accuracy"),
+    "no_dropout_gap": lambda: summed("dropout/dropout_0", "gap_clean"),
+    "half_dropout_gap": lambda: summed("dropout/dropout_0_5", "gap_clean"),
+    "quarter_dropout": lambda: compared("dropout/dropout_0_25"),
+    "half_dropout": lambda: compared("dropout/dropout_0_5"),
+    "most_dropout": lambda: compared("dropout/dropout_0_75"),
+    "plain_at_3": lambda: compared("rates/without_bn_0_03"),
+    "bn_gain_at_3": lambda: compared("rates/with_bn_0_03"),
+    "bn_gain_at_10": lambda: compared("rates/with_bn_0_1"),
+    "plain_at_10": lambda: summed("rates/without_bn_0_1", "window_accuracy"),
+    "bn_at_10": lambda: summed("rates/with_bn_0_1", "window_accuracy"),
+    "bn_gap_at_3": lambda: summed("rates/with_bn_0_03", "gap_clean"),
+    "plain_gap_at_3": lambda: summed("rates/without_bn_0_03", "gap_clean"),
+    "relu_8_reach": lambda: summed("depth/relu_8", "gradient_reach"),
+    "sigmoid_3_reach": lambda: summed("depth/sigmoid_3", "gradient_reach"),
+    "sigmoid_8_reach": lambda: summed("depth/sigmoid_8", "gradient_reach"),
+    "tanh_8_reach": lambda: summed("depth/tanh_8", "gradient_reach"),
+    "sigmoid_3_loss": lambda: compared("depth/sigmoid_3"),
+    "sigmoid_5_loss": lambda: compared("depth/sigmoid_5"),
+    "sigmoid_8_loss": lambda: compared("depth/sigmoid_8"),
+    "tanh_8_loss": lambda: compared("depth/tanh_8"),
 }
 
 NUMBER = r"[-+]?\b\d[\d.]*"
@@ -304,15 +324,26 @@ def test_the_answers_are_the_reports() -> None:
 @of_the_study
 def test_the_answers_in_short_still_hold() -> None:
     """If one fails, reword the README's table and docs/findings.md."""
-    rows = [row for row in verdicts() if row["in"].startswith(("accuracy", "epochs"))]
-    verdict = {(row["variant"], row["in"].split()[0]): row["verdict"] for row in rows}
-    assert {verdict["sigmoid", "accuracy,"], verdict["tanh", "accuracy,"]} == {"worse"}
-    schedules = ("step", "exponential", "cosine", "warmup_cosine")
-    assert {verdict[name, "accuracy,"] for name in schedules} == {"undecided"}
-    assert verdict["basic", "accuracy,"] == "undecided"
-    assert verdict["strong", "accuracy,"] == verdict["alexnet_style", "accuracy,"] == "worse"
-    assert verdict["with_bn", "accuracy,"] == "better"
-    assert verdict["with_bn", "epochs"] == "undecided"
+    verdict = {
+        (name, each.variant, each.quantity): each.verdict
+        for name in params.load(ROOT / "params.yaml").exercises
+        for each in exercise(name)[1]
+    }
+
+    def accuracies(name: str, *variants: str) -> set[str]:
+        return {verdict[name, variant, "window_accuracy"] for variant in variants}
+
+    assert accuracies("activation", "sigmoid", "tanh") == {"worse"}
+    decaying = ("step", "exponential", "cosine", "warmup_cosine")
+    assert accuracies("schedules", *decaying) == {"better"}
+    assert accuracies("augmentation", "strong", "alexnet_style") == {"worse"}
+    assert accuracies("augmentation", "basic") == {"undecided"}
+    assert accuracies("batchnorm", "with_bn") == {"better"}
+    assert accuracies("rates", "without_bn_0_03", "with_bn_0_03", "with_bn_0_1") == {"better"}
+    assert accuracies("dropout", "dropout_0_75") == {"worse"}
+    assert accuracies("dropout", "dropout_0_25", "dropout_0_5") == {"undecided"}
+    assert verdict["dropout", "dropout_0_5", "gap_clean"] == "better"
+    assert verdict["batchnorm", "with_bn", "epochs_to_threshold"] == "better"
     best = curve("schedules/exponential").iloc[-1]
     assert estimate(last("augmentation/none")).low > estimate(best).high  # without 0.1
 

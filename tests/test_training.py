@@ -53,7 +53,7 @@ VARIANTS = [
 def study(raw: dict[str, Any]) -> Study:
     """The study, and a variant with everything that a recipe can name and the study does not."""
     raw["batchnorm"]["variants"]["residual"] = {
-        "model": {"batch_norm": True, "residual": True},
+        "model": {"batch_norm": True, "residual": True, "pool_padding": 1},
         "optimizer": {"weight_decay": 0.0005},
         "label_smoothing": 0.1,
     }

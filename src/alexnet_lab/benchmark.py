@@ -13,6 +13,8 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -125,10 +127,28 @@ def peak_memory_mib(device: torch.device) -> float:
 
 
 def network_facts(benchmark: Benchmark) -> dict[str, float]:
-    """Count the parameters, and GFLOP per image forward and backward, without computing them."""
+    """Count parameters, GFLOP and memory, without computing anything.
+
+    ``gflop_per_image`` is forward and backward; ``kept_mib_per_image`` is what the forward pass
+    keeps for the backward pass, besides the parameters.
+    """
     side = benchmark.image_pixels
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         network = AlexNet(benchmark.classes)
-        network(torch.empty(1, 3, side, side)).sum().backward()
-    flops = counter.get_total_flops()
-    return {"parameters": parameter_count(network), "gflop_per_image": round(flops / 1e9, 3)}
+        with saved_tensors_hooks(keep, lambda tensor: tensor):
+            logits = network(torch.empty(1, 3, side, side))
+        logits.sum().backward()
+    for parameter in network.parameters():
+        kept.pop(parameter.untyped_storage()._cdata, None)
+    return {
+        "parameters": parameter_count(network),
+        "gflop_per_image": round(counter.get_total_flops() / 1e9, 3),
+        "kept_mib_per_image": round(sum(s.nbytes() for s in kept.values()) / MIB, 3),
+    }

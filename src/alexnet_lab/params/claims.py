@@ -131,10 +131,13 @@ Claim = Annotated[
 class Topic(Strict):
     """An exercise's question, a suggestion of what to change next, and what the text says of it.
 
-    An exercise of your own needs none of them.
+    An exercise of your own needs none of them. ``under`` names the exercise that a control tests:
+    the report shows it there.
     """
 
     question: str = ""
+    under: str = ""
+    picture: str = ""  # one more of plots/, by its name, which explains what was done
     what_if: str = ""  # as `dvc exp run -S` takes it
     claims: dict[Name, Claim] = Field(default_factory=dict)
     asides: tuple[Aside, ...] = ()

@@ -30,6 +30,9 @@ def load_claims(study: Study, path: Path = Path("claims.yaml")) -> Topics:
     unknown = [name for name in topics if name not in known]
     if unknown:
         raise UserError(f"{path}: '{unknown[0]}' is not an exercise; there are {', '.join(known)}.")
+    for name, topic in topics.items():
+        if topic.under and (topic.under not in known or topics[topic.under].under):
+            raise UserError(f"{path}: {name}.under should be an exercise, not '{topic.under}'.")
     return {name: topics.get(name, Topic()) for name in known}
 
 

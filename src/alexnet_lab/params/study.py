@@ -1,5 +1,6 @@
 """params.yaml as a whole: the exercises, the benchmark, and the what-ifs above them."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -41,6 +42,7 @@ Quantity = Literal[
     "epochs_to_threshold",
     "gap",
     "gap_clean",
+    "gradient_reach",
     "change_at_jumps",
     "roughness",
     "early_spike",
@@ -59,6 +61,7 @@ class Compare(Strict):
     """How an exercise's variants are compared, and what its figure shows."""
 
     baseline: str  # the variant that the others are compared with
+    against: dict[Name, Name] = Field(default_factory=dict)  # or this other one, by variant
     last_epochs: Count  # the window: what is compared are means over so many last epochs
     margins: dict[Quantity, Positive]  # the smallest difference that matters, in what is compared
     quantities: tuple[Quantity, ...]  # what is shown besides; the first of all is a metric too
@@ -73,6 +76,10 @@ class Compare(Strict):
         if len({*quantities}) < len(quantities):
             raise ValueError("should not repeat a quantity")
         return quantities
+
+    def pairs(self, variants: Iterable[str]) -> list[tuple[str, str]]:
+        """Each variant but the baseline, and the one that it is compared with."""
+        return [(v, self.against.get(v, self.baseline)) for v in variants if v != self.baseline]
 
     @property
     def shown(self) -> tuple[Quantity, ...]:
@@ -112,6 +119,13 @@ class Exercise(Strict):
     def _has_baseline(self) -> Self:
         if self.compare.baseline not in self.variants:
             raise ValueError(f"has no variant '{self.compare.baseline}', its compare.baseline")
+        for variant, other in self.compare.against.items():
+            if unknown := {variant, other} - {*self.variants}:
+                raise ValueError(f"has no variant '{min(unknown)}', which compare.against names")
+            if variant in (other, self.compare.baseline):
+                raise ValueError(
+                    f"compares '{variant}' with the others or itself: compare.against should not"
+                )
         return self
 
 

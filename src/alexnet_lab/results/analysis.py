@@ -19,10 +19,11 @@ CI = "_ci95"  # the suffix of half the width of a 95 % interval
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a variant differs from the baseline in one quantity, paired by seed."""
+    """How a variant differs from another in one quantity, paired by seed."""
 
     quantity: Quantity
     variant: str
+    other: str  # the baseline, or what the exercise compares the variant with instead
     difference: Estimate  # its interval holds together with all others of the exercise
     margin: float  # the smallest difference that matters
     verdict: Verdict
@@ -39,10 +40,9 @@ def family(compare: Compare, variants: Iterable[str], claims: Iterable[Claim]) -
     Each is counted once, and beforehand: also one that turns out to be undefined.
     """
     compared = {
-        (quantity, frozenset({variant, compare.baseline}))
+        (quantity, frozenset(pair))
         for quantity in compare.margins
-        for variant in variants
-        if variant != compare.baseline
+        for pair in compare.pairs(variants)
     }
     claimed = {
         (claim.quantity, frozenset(step))
@@ -54,19 +54,16 @@ def family(compare: Compare, variants: Iterable[str], claims: Iterable[Claim]) -
 
 
 def compare_variants(runs: Runs, claims: Iterable[Claim]) -> list[Comparison]:
-    """Compare every variant with the baseline, if that has runs, in what has a margin."""
-    baseline = runs.compare.baseline
-    if baseline not in runs.variants:
-        return []
+    """Compare every variant with the other one, if that has runs, in what has a margin."""
+    pairs = [pair for pair in runs.compare.pairs(runs.variants) if pair[1] in runs.variants]
     level = level_of_each(family(runs.compare, runs.variants, claims))
     comparisons = []
     for name, margin in runs.compare.margins.items():
         values = sample(name, runs)
-        for variant in runs.variants:
-            if variant != baseline:
-                difference = values.difference(variant, baseline, level)
-                verdict = judge(difference, margin, QUANTITIES[name].better)
-                comparisons.append(Comparison(name, variant, difference, margin, verdict))
+        for variant, other in pairs:
+            difference = values.difference(variant, other, level)
+            verdict = judge(difference, margin, QUANTITIES[name].better)
+            comparisons.append(Comparison(name, variant, other, difference, margin, verdict))
     return comparisons
 
 

@@ -20,10 +20,20 @@ from alexnet_lab.results.analysis import before_divergence, compare_variants, di
 from alexnet_lab.results.panels import PANELS, Colours, Look, draw_row, label_rows, number
 from alexnet_lab.results.quantities import QUANTITIES, sample
 from alexnet_lab.results.runs import Runs
-from alexnet_lab.results.throughput import not_measured, speed_up, throughput
+from alexnet_lab.results.throughput import GTX_580, memory, not_measured, speed_up, throughput
 
 mpl.use("Agg")
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#000000")
+PALETTE = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#7F7F7F",
+    "#000000",
+    "#8C564B",
+)
 STYLE: Any = {  # rcParams; matplotlib's own type lists every key
     "axes.grid": True,
     "axes.spines.right": False,
@@ -41,7 +51,7 @@ ROW = 2.9  # inches
 
 
 def colours(variants: Sequence[str]) -> dict[str, str]:
-    """One colour per variant, by order; after eight they repeat."""
+    """One colour per variant, by order; after nine they repeat."""
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(variants)}
 
 
@@ -138,7 +148,7 @@ def _legend(figure: Figure, axes: list[Axes], colour: Colours, note: str) -> Non
         axes[-1].legend(handles=handles, loc="center", frameon=False, fontsize=11)
 
 
-def benchmark_figure(timing: pd.DataFrame) -> Figure:
+def benchmark_figure(timing: pd.DataFrame, facts: pd.DataFrame) -> Figure:
     """Seconds, speed-up, images per second and peak memory, by batch size."""
     colour = colours(list(timing["variant"].unique()))
     rates = throughput(timing)
@@ -153,13 +163,19 @@ def benchmark_figure(timing: pd.DataFrame) -> Figure:
             axes[1].set(xticks=[], yticks=[])
         else:
             axes[1].plot(gains, "o-", color="black", lw=2)
-            axes[1].set(xlabel="batch size (images)", ylabel="× the CPU's images per second")
-            axes[1].set_ylim(bottom=0)
+            _batch_axis(axes[1], rates)
+            axes[1].set_ylabel("× the CPU's images per second")
+            axes[1].set_ylim(0, 1.1 * gains.max())
         axes[1].set_title("Speed-up, GPU over CPU")
         _by_batch(axes[2], rates, "img_per_s", colour, spread=("lowest", "highest"))
         axes[2].set(title="Training throughput", ylabel="images per second")
         rates["peak_memory_gib"] = rates["peak_memory_mib"] / 1024
         _by_batch(axes[3], rates, "peak_memory_gib", colour)
+        axes[3].plot(memory(facts)["computed"] / 1024, "--", color="black", lw=1.5)
+        axes[3].axhline(GTX_580 / 1024, color="grey", lw=1)
+        axes[3].set_ylim(0, 1.15 * GTX_580 / 1024)
+        note = "grey: a GTX 580's; dashed: the least that is needed, computed"
+        axes[3].annotate(note, (0.03, 0.93), xycoords="axes fraction", fontsize=8.5)
         _say_not_measured(axes[2], timing)
         axes[3].set(title="Peak memory", ylabel="GiB (CPU: whole process)")
         shown = {name: c for name, c in colour.items() if name in set(rates["variant"])}
@@ -188,9 +204,13 @@ def _by_batch(
         if spread:
             low, high = (rows[name] for name in spread)
             axis.vlines(rows["batch_size"], low, high, color=colour[str(variant)], lw=1.2)
+    _batch_axis(axis, rates)
+    top = "highest" if spread else column
+    axis.set_ylim(0, 1.1 * rates[top].max() if len(rates) else 1)
+
+
+def _batch_axis(axis: Axes, rates: pd.DataFrame) -> None:
     axis.set_xscale("log", base=2)
     sizes = sorted(rates["batch_size"].unique())
     axis.set_xticks(sizes, [f"{size:g}" for size in sizes])
     axis.set_xlabel("batch size (images)")
-    top = "highest" if spread else column
-    axis.set_ylim(0, 1.1 * rates[top].max() if len(rates) else 1)

@@ -7,7 +7,7 @@ fetched. Hovering shows a point's values and seed; a click in a legend isolates 
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -26,11 +26,13 @@ from alexnet_lab.results.throughput import throughput
 Chart = dict[str, Any]  # a Vega-Lite specification
 CHARTED = ("test_accuracy", "train_loss")  # columns; one chart each
 HEIGHT = 260  # pixels of a chart
+PICTURE = r"\(plots/(\w+)\.png\)"  # in the text
 
 
-def read_pictures(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
-    """The exercises' PNG files. UserError if one is missing."""
+def read_pictures(folder: Path, text: str) -> dict[str, bytes]:
+    """The PNG files that a report shows, by name. UserError if one is missing."""
     try:
+        names = re.findall(PICTURE, text)
         return {name: (folder / f"{name}.png").read_bytes() for name in names}
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read; `dvc repro` makes it.") from error

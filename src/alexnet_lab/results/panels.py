@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from alexnet_lab.params.study import Panel, Quantity
 from alexnet_lab.results.analysis import Comparison
-from alexnet_lab.results.quantities import QUANTITIES, Measure, sample
+from alexnet_lab.results.quantities import QUANTITIES, Measure, layer_norms, sample
 from alexnet_lab.results.runs import Runs
 from alexnet_lab.results.statistics import Estimate, paired
 
@@ -84,6 +84,26 @@ class Dots:
 
 
 @dataclass(frozen=True)
+class Layers:
+    """The gradient's norm by layer: before the first step, and in the last epoch."""
+
+    def draw(self, axis: Axes, runs: Runs, colour: Colours, _: Comparisons) -> None:
+        """Draw the mean over seeds of every variant, on a logarithmic axis."""
+        for epoch, style in ((1, "o-"), (int(runs.curves["epoch"].max()), "o--")):
+            rows = runs.curves[runs.curves["epoch"] == epoch]
+            for variant, texts in rows.groupby("variant", sort=False)["layer_gradients"]:
+                norms = layer_norms(texts).mean()
+                axis.plot(norms.index, norms, style, color=colour[str(variant)], lw=1.6, ms=3)
+        axis.set(
+            title="Gradient by layer: at the start (solid), last epoch (dashed)",
+            xlabel="layer, from the image",
+            ylabel="norm, one batch",
+            yscale="log",
+        )
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+@dataclass(frozen=True)
 class Differences:
     """What the verdicts are read from: each variant's accuracy less the baseline's."""
 
@@ -93,7 +113,7 @@ class Differences:
         values = sample("window_accuracy", runs).values
         for row, each in enumerate(found):
             mean = each.difference
-            pairs = paired(values, each.variant, runs.compare.baseline)
+            pairs = paired(values, each.variant, each.other)
             text = f"{mean.mean:+.2f}: {each.verdict}" if mean.n else each.verdict
             look = Look(row, colour[each.variant], "o", 10)
             draw_row(axis, pairs if mean.n else pairs[:0], mean, look, text)
@@ -102,11 +122,15 @@ class Differences:
         axis.axvline(0, color="grey", lw=1)
         label_rows(axis, {each.variant: "" for each in found}, runs.apart)
         title = f"Accuracy less that of {runs.compare.baseline}"
+        if runs.compare.against:
+            title = "Accuracy less that of the other"
+            labels = [f"{each.variant}\n− {each.other}" for each in found]
+            axis.set_yticks(range(len(labels)), labels, fontsize=8)
         axis.set(title=title, xlabel="points, last epochs; grey: too small to matter")
 
 
 NATS = "cross-entropy (nats)"
-PANELS: dict[Panel, Lines | Dots | Differences] = {
+PANELS: dict[Panel, Lines | Dots | Layers | Differences] = {
     "train_loss": Lines("Training loss", NATS, {"train_loss": "-"}),
     "test_loss": Lines("Test loss", NATS, {"test_loss": "-"}),
     "train_and_test_loss": Lines(
@@ -119,6 +143,7 @@ PANELS: dict[Panel, Lines | Dots | Differences] = {
         {"gradient_norm": "-"},
         from_zero=True,
     ),
+    "layer_gradients": Layers(),
     "learning_rate": Lines("Learning rate", "learning rate", {"lr": "-"}, steps=True, log=True),
     "window_accuracy": Dots(
         "Test accuracy",
@@ -137,7 +162,7 @@ PANELS: dict[Panel, Lines | Dots | Differences] = {
     ),
     "gap": Dots(
         "Generalisation gap (last {last_epochs} epochs)",
-        "test loss less training loss: ● while learning, ◆ clean",
+        "test less training loss: ● learning, ◆ clean",
         {"gap": "o", "gap_clean": "D"},
         zero_line=True,
     ),

@@ -102,6 +102,19 @@ def _early_spike(runs: Runs) -> "pd.Series[float]":
     return largest
 
 
+def layer_norms(texts: "pd.Series[str]") -> pd.DataFrame:
+    """The norms that curves hold as text: a row for each text, a column for each layer, from 1."""
+    norms = texts.str.split(expand=True).astype(float)
+    return norms.set_axis(range(1, norms.shape[1] + 1), axis=1)
+
+
+def _gradient_reach(runs: Runs) -> "pd.Series[float]":
+    """log10 of the gradient's norm in the first layer over that in the last, before any step."""
+    start = runs.curves[runs.curves["epoch"] == 1].set_index(RUN)["layer_gradients"].str.split()
+    ratio = start.str[0].astype(float) / start.str[-1].astype(float)
+    return ratio.map(lambda value: math.log10(value) if value > 0 else math.nan)
+
+
 def _seconds(how: Literal["mean", "sum"]) -> Callable[[Runs], "pd.Series[float]"]:
     return lambda runs: runs.timing.groupby(RUN, sort=False)["seconds"].agg(how)
 
@@ -129,6 +142,9 @@ QUANTITIES: dict[Quantity, Measure] = {
     ),
     "gap": Measure("gap", 4, "lower", _window("test_loss", "train_loss")),
     "gap_clean": Measure("gap, clean", 4, "lower", _window("test_loss", "train_loss_clean")),
+    "gradient_reach": Measure(
+        "first over last layer's gradient (powers of 10)", 2, "higher", _gradient_reach
+    ),
     "change_at_jumps": Measure("change at the cuts (points)", 2, "higher", _change_at_jumps),
     "roughness": Measure("change between epochs (points)", 2, "lower", _roughness),
     "early_spike": Measure("largest early rise of the loss (nats)", 4, "lower", _early_spike),

@@ -39,7 +39,7 @@ def report(
         _verdicts(_all_claims(sections, takeaways), of_the_study=not remarks),
         "![Final test accuracy of every variant, and the text's number](plots/overview.png)",
         markdown(glance(sections, takeaways)),
-        *map(_section, sections),
+        *map(_section, in_order(sections)),
         *(["## Takeaways", markdown(claims_table(takeaways))] if takeaways else []),
         *(["## Said, not for measuring", markdown(asides_table(asides))] if asides else []),
         "## Made with",
@@ -68,10 +68,18 @@ def _verdicts(ledger: Ledger, of_the_study: bool) -> str:
 
 
 def glance(sections: list[Section], takeaways: Ledger) -> pd.DataFrame:
-    """One row per exercise: its question, the answer in brief, how many claims hold."""
+    """One row per exercise: its question, the answer in brief, how many claims hold.
+
+    The claims that its controls test count with it.
+    """
     answered: list[tuple[str, str | None, Ledger]] = [
-        (section.topic.question or section.name, section.brief, section.ledger)
+        (
+            section.topic.question or section.name,
+            section.brief,
+            _all_claims([section, *controls(section, sections)], {}),
+        )
         for section in sections
+        if not section.topic.under
     ]
     if takeaways:
         answered.append(("(The text's takeaways)", None, takeaways))
@@ -82,16 +90,35 @@ def glance(sections: list[Section], takeaways: Ledger) -> pd.DataFrame:
     return frame(rows, "question")
 
 
+def in_order(sections: list[Section]) -> list[Section]:
+    """Each exercise, and after it the controls that stand under it."""
+    return [
+        each
+        for section in sections
+        if not section.topic.under
+        for each in (section, *controls(section, sections))
+    ]
+
+
+def controls(section: Section, sections: list[Section]) -> list[Section]:
+    """The controls that stand under an exercise."""
+    return [other for other in sections if other.topic.under == section.name]
+
+
 def _section(section: Section) -> str:
     topic = section.topic
+    heading = f"## {section.name.capitalize()}"
+    if topic.under:
+        heading = f"### Control of {topic.under}: {section.name}"
     what_if = f" What if? `dvc exp run -S '{topic.what_if}'`, then `dvc metrics diff`."
     caption = ": ".join(part for part in (section.name, topic.question) if part)
     parts = [
-        f"## {section.name.capitalize()}",
+        heading,
         topic.question,
         section.answer,
         f"![{caption}](plots/{section.name}.png)",
         *map(markdown, section.tables),
+        f"![What was done: {section.name}](plots/{topic.picture}.png)" if topic.picture else "",
         section.how_sure,
         markdown(claims_table(section.ledger)) if section.ledger else "",
         f"Measured on {section.measured_on}.{what_if if topic.what_if else ''}",

@@ -22,11 +22,19 @@ from alexnet_lab.results.statistics import FEWEST, level_of_each
 from alexnet_lab.results.tables import (
     comparison_table,
     difference,
+    memory_table,
     starred,
     summary_table,
     throughput_table,
 )
-from alexnet_lab.results.throughput import by_step, not_measured, speed_up, throughput
+from alexnet_lab.results.throughput import (
+    GTX_580,
+    by_step,
+    memory,
+    not_measured,
+    speed_up,
+    throughput,
+)
 
 STARS = "A star marks what ran in other arithmetic or on other hardware than {}."
 
@@ -157,10 +165,13 @@ def training_answer(summary: Summary, comparisons: list[Comparison], runs: Runs)
     else:
         what = f"Means over the last {runs.compare.last_epochs} epochs of {seeds:g} seeds"
         sentences.append(f"({what}, with their 95 % intervals.)")
-        verdicts = [_verdict(each) for each in comparisons if each.quantity == "window_accuracy"]
-        baseline = runs.compare.baseline
-        if verdicts:
-            sentences.append(f"Against **{baseline}**, paired by seed: {'; '.join(verdicts)}.")
+        for other in dict.fromkeys(each.other for each in comparisons):
+            verdicts = [
+                _verdict(each)
+                for each in comparisons
+                if each.quantity == "window_accuracy" and each.other == other
+            ]
+            sentences.append(f"Against **{other}**, paired by seed: {'; '.join(verdicts)}.")
     if diverged:
         sentences.append(f"Diverged: {', '.join(diverged)}.")
     return " ".join(sentences)
@@ -173,8 +184,10 @@ def _verdict(comparison: Comparison) -> str:
     return f"**{comparison.variant}** {comparison.verdict}{details}"
 
 
-def benchmark_section(topic: Topic, timing: pd.DataFrame) -> Section:
+def benchmark_section(topic: Topic, timing: pd.DataFrame, facts: pd.DataFrame) -> Section:
     """The section of the benchmark; batches that were not measured say why."""
+    rates, computed = throughput(timing), memory(facts)
+    fit = (GTX_580 - computed["weights and gradients"]) / (computed["kept"] / computed.index)
     hardware = " and ".join(timing["hardware"].dropna().unique())
     answer = benchmark_answer(timing)
     steps = [step for claim in topic.claims.values() for step in getattr(claim, "steps", ())]
@@ -184,8 +197,10 @@ def benchmark_section(topic: Topic, timing: pd.DataFrame) -> Section:
         topic,
         answer.removesuffix("."),
         answer,
-        (throughput_table(throughput(timing), not_measured(timing)),),
-        "",
+        (throughput_table(rates, not_measured(timing)), memory_table(computed, rates)),
+        f"Weights, gradients and what is kept are computed in float32; workspaces come on top. By "
+        f"that count {fit.iloc[0]:.0f} images fit into the {GTX_580:,} MiB of a GTX 580, the "
+        "GPU of 2012.",
         f"{hardware} in fp32",
         check_all("benchmark", topic, by_step(timing), how),
     )

@@ -63,8 +63,9 @@ def comparison_table(comparisons: list[Comparison], compare: Compare) -> pd.Data
     rows = [
         {
             "variant": each.variant,
+            **({"less": each.other} if compare.against else {}),
             "in": label(each.quantity, compare),
-            f"less {compare.baseline}": difference(each),
+            "difference" if compare.against else f"less {compare.baseline}": difference(each),
             "matters from": f"{each.margin:g}",
             "verdict": each.verdict,
         }
@@ -132,6 +133,16 @@ def verdict_counts(ledger: Ledger) -> dict[str, int]:
     """How many claims have each verdict."""
     counts = Counter(finding.verdict for finding in ledger.values())
     return {verdict: counts[verdict] for verdict in VERDICTS}
+
+
+def memory_table(computed: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
+    """One row per batch size: the memory that is needed at least, and the measured peaks."""
+    table = computed.rename(columns={"kept": "kept for the backward pass"})
+    for device, rows in rates.groupby("variant", sort=False):
+        peak = rows.set_index("batch_size")["peak_memory_mib"]
+        table[f"measured, {device}{' (whole process)' if device == 'cpu' else ''}"] = peak
+    table = table.map(lambda mib: None if isnan(mib) else f"{mib:.0f}").astype(object)
+    return table.rename_axis("MiB at batch size")
 
 
 def throughput_table(rates: pd.DataFrame, missing: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,8 @@ import pandas as pd
 
 from alexnet_lab.results.statistics import Sample
 
+GTX_580 = 3072  # MiB of the GPU that AlexNet was trained on (Krizhevsky et al., 2012), two of them
+
 
 def throughput(timing: pd.DataFrame) -> pd.DataFrame:
     """Images per second by (variant, batch_size): median, lowest and highest step.
@@ -67,6 +69,18 @@ def by_step(timing: pd.DataFrame) -> dict[str, Sample]:
         mean = pd.concat({"mean": ratios.groupby("seed").mean()}, names=["variant"])
         found["speed_up"] = pd.concat([ratios, mean])
     return {name: Sample(values, pool=False) for name, values in found.items()}
+
+
+def memory(facts: pd.DataFrame) -> pd.DataFrame:
+    """MiB in float32 by batch size: weights and their gradients, what the forward pass keeps.
+
+    ``facts`` are what the benchmark counted. It is a lower bound: workspaces and the gradients of
+    activations come on top, and momentum would be half as much again as weights and gradients.
+    """
+    rows = facts.drop_duplicates("batch_size").set_index("batch_size")
+    both = 2 * 4 * rows["parameters"] / 2**20
+    kept = rows["kept_mib_per_image"] * rows.index
+    return pd.DataFrame({"weights and gradients": both, "kept": kept, "computed": both + kept})
 
 
 def benchmark_metrics(runs: pd.DataFrame) -> dict[str, dict[str, int]]:

@@ -1,0 +1,57 @@
+"""What augmentation does: the same eight images, one row per op. Nothing is saved here."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import matplotlib as mpl
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn.functional import pad
+
+from alexnet_lab.learning.augment import augment
+from alexnet_lab.learning.random_streams import stream
+from alexnet_lab.params.recipes import Op
+from alexnet_lab.results.figures import STYLE, WIDTH
+
+LABEL = 2.2  # inches, for the words at the left
+
+
+def augmentation_sheet(images: Tensor, variants: Mapping[str, Sequence[Op]]) -> Figure:
+    """Draw images (N, 3, H, W) uint8 as they are, after each op of any variant, and after all."""
+    rows = list(_rows(images, variants))
+    side = (WIDTH - LABEL) / len(images)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, side * len(rows)))
+        left = LABEL / WIDTH
+        for place, (label, row) in enumerate(rows):
+            height = 1 / len(rows)
+            bottom = 1 - (place + 1) * height
+            axis = figure.add_axes((left, bottom, 1 - left, 0.95 * height))
+            axis.imshow(_side_by_side(row), interpolation="nearest", aspect="auto")
+            axis.set_axis_off()
+            weight = "bold" if ":" in label or not place else "normal"
+            figure.text(0.005, bottom + height / 2, label, va="center", fontweight=weight)
+    return figure
+
+
+def _rows(images: Tensor, variants: Mapping[str, Sequence[Op]]) -> Iterator[tuple[str, Tensor]]:
+    yield "as they are", images
+    shown: set[Op] = set()
+    for name, ops in variants.items():
+        for op in ops:
+            if op not in shown:
+                yield words(op), augment(images, [op], stream(0, "augment"))
+            shown.add(op)
+        if len(ops) > 1:
+            yield f"{name}: all", augment(images, ops, stream(0, "augment"))
+
+
+def words(op: Op) -> str:
+    """Such as "rotate 10" or "jitter 0.2, 0.2, 0.2": the op and its numbers, as in params.yaml."""
+    numbers = op.model_dump(exclude={"op"}).values()
+    return f"{op.op} {', '.join(f'{number:g}' for number in numbers)}"
+
+
+def _side_by_side(images: Tensor) -> Tensor:
+    """One picture (H, N·(W+1), 3) of images (N, 3, H, W), with white lines between."""
+    return torch.cat(list(pad(images, (0, 1), value=255).permute(0, 2, 3, 1)), dim=1)
