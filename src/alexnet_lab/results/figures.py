@@ -67,7 +67,7 @@ def training_figure(
     colour = {variant: every[variant] for variant in runs.variants}
     shown = replace(runs, curves=before_divergence(runs))
     with mpl.rc_context(STYLE):
-        figure, axes = _grid(len(runs.compare.panels))
+        figure, axes = _grid(len(runs.compare.panels), len(runs.variants))
         comparing = "differences" in runs.compare.panels
         comparisons = compare_variants(runs, claims) if comparing else []
         for name, axis in zip(runs.compare.panels, axes, strict=False):
@@ -129,9 +129,10 @@ def _labelled(colour: Colours, diverged: "pd.Series[float]") -> Colours:
     return labels
 
 
-def _grid(panels: int) -> tuple[Figure, list[Axes]]:
+def _grid(panels: int, variants: int = 1) -> tuple[Figure, list[Axes]]:
     rows = -(-panels // 2)
-    figure = Figure(figsize=(WIDTH, ROW * rows + 0.3), layout="constrained")
+    height = max(ROW, 0.5 * variants)  # so that a row of dots has room for its words
+    figure = Figure(figsize=(WIDTH, height * rows + 0.3), layout="constrained")
     return figure, figure.subplots(rows, 2, squeeze=False).flatten().tolist()
 
 
@@ -174,7 +175,7 @@ def benchmark_figure(timing: pd.DataFrame, facts: pd.DataFrame) -> Figure:
         axes[3].plot(memory(facts)["computed"] / 1024, "--", color="black", lw=1.5)
         axes[3].axhline(GTX_580 / 1024, color="grey", lw=1)
         axes[3].set_ylim(0, 1.15 * GTX_580 / 1024)
-        note = "grey: a GTX 580's; dashed: the least that is needed, computed"
+        note = "grey: GTX 580 (2012); dashed: computed minimum"
         axes[3].annotate(note, (0.03, 0.93), xycoords="axes fraction", fontsize=8.5)
         _say_not_measured(axes[2], timing)
         axes[3].set(title="Peak memory", ylabel="GiB (CPU: whole process)")

@@ -95,8 +95,8 @@ class Layers:
                 norms = layer_norms(texts).mean()
                 axis.plot(norms.index, norms, style, color=colour[str(variant)], lw=1.6, ms=3)
         axis.set(
-            title="Gradient by layer: at the start (solid), last epoch (dashed)",
-            xlabel="layer, from the image",
+            title="Gradient by layer",
+            xlabel="layer, from the image (solid: at the start; dashed: last epoch)",
             ylabel="norm, one batch",
             yscale="log",
         )

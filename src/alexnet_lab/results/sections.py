@@ -195,7 +195,7 @@ def benchmark_section(topic: Topic, timing: pd.DataFrame, facts: pd.DataFrame) -
     return Section(
         "benchmark",
         topic,
-        answer.removesuffix("."),
+        benchmark_answer(timing, brief=True).removesuffix("."),
         answer,
         (throughput_table(rates, not_measured(timing)), memory_table(computed, rates)),
         f"Weights, gradients and what is kept are computed in float32; workspaces come on top. By "
@@ -206,7 +206,7 @@ def benchmark_section(topic: Topic, timing: pd.DataFrame, facts: pd.DataFrame) -
     )
 
 
-def benchmark_answer(timing: pd.DataFrame) -> str:
+def benchmark_answer(timing: pd.DataFrame, brief: bool = False) -> str:
     """The speed-up by batch size, the best of each device, and plainly what is missing."""
     rates = throughput(timing)
     gains = speed_up(rates)
@@ -214,7 +214,8 @@ def benchmark_answer(timing: pd.DataFrame) -> str:
     parts = [f"{str(name).upper()} up to {top:.1f} img/s" for name, top in best.items()]
     if not gains.empty:
         by_batch = ", ".join(f"{gain:.1f}× at batch {batch}" for batch, gain in gains.items())
-        parts.insert(0, f"GPU over CPU {by_batch}")
+        span = f"{gains.min():.1f}× to {gains.max():.1f}×, by batch size"
+        parts.insert(0, f"GPU over CPU {span if brief else by_batch}")
     for name, rows in not_measured(timing).groupby("variant", sort=False):
         if name not in best.index:
             parts.append(f"{str(name).upper()} not measured ({', '.join(rows['status'].unique())})")
