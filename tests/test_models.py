@@ -88,6 +88,14 @@ def test_another_seed_gives_other_weights_and_the_callers_stream_is_left_alone(
 
 def test_more_poolings_than_pixels_is_a_users_error() -> None:
     layers = (Convolution(channels=4, kernel=3, pool=True),) * 6
-    model = Cnn(kind="cnn", convolutions=layers, hidden=8, dropout=0, batch_norm=False)
+    model = Cnn(
+        kind="cnn",
+        convolutions=layers,
+        pool_padding=0,
+        hidden=8,
+        dropout=0,
+        batch_norm=False,
+        residual=False,
+    )
     with pytest.raises(UserError, match="more poolings than pixels; pool fewer times"):
         build(model, CIFAR, 10, 0)

@@ -179,9 +179,10 @@ def test_the_plan_is_of_the_stages_that_a_what_if_changes(
     ]
     lines = planned(site, monkeypatch, "seeds=[0,3]")
     rows = {line.split()[0]: line.split()[1:4] for line in lines if "@" in line}
-    assert len(rows) == 14 and rows["schedules@step"] == ["100", "0", "80"]
-    # Two seeds of 15 + (50 + 40 + 49 + 49 + 50) + 4 x 20 + 2 x 20 epochs, by exercise.
-    assert lines[-1].startswith("0 epochs are known, 746 are to train: ")
+    assert len(rows) == 33 and rows["schedules@step"] == ["100", "0", "80"]
+    # Two seeds of 15 + (50 + 40 + 49 + 49 + 50) + 4 x 20 + 2 x 20 epochs, by exercise, and of the
+    # controls' 4 x 20 + 3 x 20 + 9 x 5: what repeats an exercise's recipe is not trained again.
+    assert lines[-1].startswith("0 epochs are known, 1,116 are to train: ")
     assert planned(site, monkeypatch, "data.source=sample") == [
         "With other data, no epoch is known: dvc repro prepare first, then plan."
     ]

@@ -476,7 +476,10 @@ Commit = Callable[[list[Record]], None]
 
 
 def rounded(rows: Rows) -> Rows:
-    return [{k: float(f"{v:.6g}") if v is not None else v for k, v in row.items()} for row in rows]
+    return [
+        {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()}
+        for row in rows
+    ]
 
 
 def test_committed_epochs_are_known(site: Site, commit: Commit, tmp_path: Path) -> None:
