@@ -181,7 +181,7 @@ def _chart(
         "description": description,
         "width": "container",
         "height": HEIGHT,
-        "data": {"values": json.loads(rows.to_json(orient="records", double_precision=6))},
+        "data": {"values": json.loads(rows.to_json(orient="records", double_precision=4))},
         "encoding": {"x": x, "color": colour},
         "layer": layers,
     }

@@ -132,14 +132,17 @@ def ledger(sections: list[Section], takeaways: Ledger) -> dict[str, Any]:
 
 
 def made_of(study: Study) -> dict[str, str]:
-    """The data, the seeds and the versions of the packages that numbers depend on."""
+    """The data, the seeds, and the versions that this report was written with.
+
+    A run may have been made elsewhere, with other versions: they are in its epochs' names.
+    """
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scipy"))
     return {
         "data": f"{study.data.source} (every file checked by SHA-256)",
         "seeds": "; ".join(
             f"{name} {', '.join(map(str, study.seeds_of(name)))}" for name in study.exercises
         ),
-        "versions": f"{packages}, Python {python_version()}",
+        "this report": f"{packages}, Python {python_version()}",
     }
 
 

@@ -171,7 +171,8 @@ def training_answer(summary: Summary, comparisons: list[Comparison], runs: Runs)
                 for each in comparisons
                 if each.quantity == "window_accuracy" and each.other == other
             ]
-            sentences.append(f"Against **{other}**, paired by seed: {'; '.join(verdicts)}.")
+            how = ", paired by seed" if other == comparisons[0].other else ""
+            sentences.append(f"Against **{other}**{how}: {'; '.join(verdicts)}.")
     if diverged:
         sentences.append(f"Diverged: {', '.join(diverged)}.")
     return " ".join(sentences)

@@ -21,7 +21,7 @@ def augmentation_sheet(images: Tensor, variants: Mapping[str, Sequence[Op]]) -> 
     rows = list(_rows(images, variants))
     side = (WIDTH - LABEL) / len(images)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, side * len(rows)))
+        figure = Figure(figsize=(WIDTH, side * len(rows)), dpi=80)  # 32 pixels need no more
         left = LABEL / WIDTH
         for place, (label, row) in enumerate(rows):
             height = 1 / len(rows)
