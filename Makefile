@@ -28,10 +28,11 @@ setup: .venv/.ready ## create .venv with exactly pinned versions: half a minute,
 	@mkdir -p .dvc/tmp && $(BIN)/python -m alexnet_lab.results.page > .dvc/tmp/plots.html
 	@touch $@
 
-demo: setup ## the whole study on the sample in git: a few minutes, results in demo/
+demo: setup ## the five exercises on the sample in git: a few minutes, results in demo/
 	@rm -rf demo && git clone --quiet --no-hardlinks . demo
 	@git ls-files -z | tar -c --null -T - | tar -x -C demo
 	@mkdir -p demo/.dvc/tmp && cp .dvc/tmp/plots.html demo/.dvc/tmp/
+	@$(BIN)/python -m tools.spine demo
 	@cd demo && dvc cache dir --local ../.dvc/cache && dvc exp run $(DEMO)
 	@cd demo && python -m rich.markdown REPORT.md
 	@echo && echo "Sample results, not the study's: open demo/plots/report.html."
