@@ -20,7 +20,8 @@ import psutil
 import pytest
 import yaml
 
-from tests.test_pipeline import BIN, EXERCISES, call, commit, make_project, restore
+from tests.test_pipeline import BIN, call, commit, make_project, restore
+from tools.spine import leave_out_controls
 
 pytestmark = pytest.mark.slow
 
@@ -137,6 +138,7 @@ while kills > 0 or complete < 2:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six variants of small networks, two seeds side by side, run once without a disturbance."""
     folder = make_project(tmp_path_factory.mktemp("survival") / "project")
+    leave_out_controls(folder)
     path = folder / "params.yaml"
     raw = yaml.safe_load(path.read_text()) | {"epochs": EPOCHS, "seeds": [0, 1], "threads": 1}
     for exercise, variants in VARIANTS.items():
@@ -287,7 +289,7 @@ def test_200_kills_cost_no_epoch_that_was_finished(project: Path) -> None:
     rng, killed, complete, output = random.Random(SEED), 0, 0, ""
     forget_training(project)
     while killed < KILLS_THROUGH_DVC:
-        process = start(project, *REPRO, *EXERCISES, ALEXNET_LAB_WORKERS="3")
+        process = start(project, *REPRO, *VARIANTS, ALEXNET_LAB_WORKERS="3")
         if killed % 4:  # once some epoch is finished
             output += read_until_or_end(process, r"epoch \d/6: loss")
             time.sleep(rng.uniform(0, 1.5))
@@ -304,7 +306,7 @@ def test_200_kills_cost_no_epoch_that_was_finished(project: Path) -> None:
             assert digests(project, "metrics/runs/**/*") == expected
             forget_training(project)
             complete, output = complete + 1, ""
-    last = call(project, *REPRO, *EXERCISES)
+    last = call(project, *REPRO, *VARIANTS)
     assert last.returncode == 0, last.stderr
     assert trained_twice(project, output + last.stdout) == {}
     assert digests(project, "metrics/runs/**/*") == expected
@@ -548,7 +550,7 @@ def test_two_clones_with_one_store_train_no_epoch_twice(project: Path, tmp_path:
     forget_training(project)
     clones = [Path(shutil.copytree(project, tmp_path / name)) for name in ("one", "other")]
     shared = {"ALEXNET_LAB_RUNS": str(tmp_path / "runs")}
-    both = [start(clone, *REPRO, *EXERCISES, **shared) for clone in clones]
+    both = [start(clone, *REPRO, *VARIANTS, **shared) for clone in clones]
     with ThreadPoolExecutor() as pool:
         output = list(pool.map(finish, both))
     assert [process.returncode for process in both] == [0, 0], output
