@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 from alexnet_lab.errors import UserError
 from alexnet_lab.params.study import Study
@@ -92,9 +93,9 @@ def test_what_cannot_be_compared_is_said(study: Study, base: dict[Path, str]) ->
     now("activation", "relu", [80.0, 81.2, 82.4], precision="bf16")
     now("activation", "tanh", [90.0, 91.0, 92.5, 93.0])
     lacking = {path: text for path, text in base.items() if path.stem != "step"}
-    assert moved(study, lacking) == []
+    assert [each.variant for each in moved(study, lacking)] == ["relu"]
     assert said(study, lacking) == [
-        "activation relu is not comparable: fp32 on a CPU before, bf16 on a CPU now.",
+        "activation relu is not paired: fp32 on a CPU before, bf16 on a CPU now.",
         "activation tanh: new seeds 3.",
         "schedules step: the base has no metrics/runs/schedules/step.csv.",
     ]
@@ -103,6 +104,20 @@ def test_what_cannot_be_compared_is_said(study: Study, base: dict[Path, str]) ->
     assert said(study, base)[0] == (
         "activation relu: the workspace has no metrics/runs/activation/relu.csv."
     )
+
+
+def test_what_ran_elsewhere_is_compared_without_pairs_and_starred(
+    study: Study, base: dict[Path, str]
+) -> None:
+    """The interval is Welch's, as scipy has it."""
+    now("activation", "relu", [80.0, 81.2, 82.4], precision="bf16")
+    rows = table(moved(study, base))
+    assert list(rows.index) == ["activation relu*"]
+    before = moved(study, base)[0].values.xs("before").to_numpy()
+    welch = stats.ttest_ind([80.0, 81.2, 82.4], before, equal_var=False).confidence_interval()
+    difference, half = rows["difference (points)"].item().split(" ± ")
+    assert float(difference) == pytest.approx((welch.low + welch.high) / 2, abs=0.005)
+    assert float(half) == pytest.approx((welch.high - welch.low) / 2, abs=0.005)
 
 
 def test_the_first_line_names_the_parameters_that_moved_it(

@@ -1,7 +1,8 @@
 """What did a change do? Markdown: `python -m alexnet_lab.results.review origin/main`.
 
 The curves of both revisions are in git, and runs with the same seed are paired. What did not move
-is left out; what cannot be compared is said. Works on the workspace, so also after a what-if.
+is left out; what cannot be compared, or not by pairs, is said. Works on the workspace, so also
+after a what-if.
 """
 
 import io
@@ -29,17 +30,22 @@ from alexnet_lab.results.tables import frame, markdown
 LEDGER, PARAMS = Path("metrics/claims.json"), Path("params.yaml")
 MOST = 6  # changes in the first line; the table has all
 BEFORE, NOW = "before", "now"
+APART = "A star: other arithmetic or hardware than before, so not paired, and not the change alone."
 
 
 @dataclass(frozen=True)
 class Change:
-    """A variant whose accuracy moved: its runs in both revisions."""
+    """A variant whose accuracy moved: its runs in both revisions.
+
+    They are not ``paired`` if they ran in different arithmetic or on different kinds of hardware.
+    """
 
     exercise: str
     variant: str
     setup: Exercise
     curves: dict[str, pd.DataFrame]  # BEFORE, NOW
     values: "pd.Series[float]"  # the accuracy of the last epochs, by (BEFORE or NOW, seed)
+    paired: bool
 
 
 def changes(study: Study, base: Mapping[Path, str]) -> Iterator[Change | str]:
@@ -60,8 +66,8 @@ def _workspace(paths: list[Path]) -> dict[Path, str]:
     return {path: path.read_text() for path in paths if path.exists()}
 
 
-def _change(name: str, variant: str, exercise: Exercise, both: Any) -> Iterator[Change | str]:
-    runs = {when: _runs(exercise, *texts) for when, texts in zip((BEFORE, NOW), both, strict=True)}
+def _change(name: str, variant: str, exercise: Exercise, texts: Any) -> Iterator[Change | str]:
+    runs = {when: _runs(exercise, *each) for when, each in zip((BEFORE, NOW), texts, strict=True)}
     values = {when: QUANTITIES["window_accuracy"].compute(each) for when, each in runs.items()}
     old, new = (values[when].droplevel("variant") for when in (BEFORE, NOW))
     for more, less, word in ((new, old, "new"), (old, new, "lost")):
@@ -69,11 +75,14 @@ def _change(name: str, variant: str, exercise: Exercise, both: Any) -> Iterator[
             yield f"{name} {variant}: {word} seeds {', '.join(map(str, seeds))}."
     shared = old.index.intersection(new.index)
     where = [each.places.get("", "") for each in runs.values()]
-    if where[0] != where[1]:
-        yield f"{name} {variant} is not comparable: {where[0]} before, {where[1]} now."
-    elif len(shared) and not old[shared].equals(new[shared]):
-        pairs = pd.concat({BEFORE: old[shared], NOW: new[shared]}, names=["variant"])
-        yield Change(name, variant, exercise, {k: r.curves for k, r in runs.items()}, pairs)
+    paired = where[0] == where[1]
+    if not paired:
+        yield f"{name} {variant} is not paired: {where[0]} before, {where[1]} now."
+    if len(shared) and not (paired and old[shared].equals(new[shared])):
+        parts = {BEFORE: old[shared], NOW: new[shared]} if paired else {BEFORE: old, NOW: new}
+        both = pd.concat(parts, names=["variant"])
+        curves = {k: r.curves for k, r in runs.items()}
+        yield Change(name, variant, exercise, curves, both, paired)
 
 
 def _runs(exercise: Exercise, curves: str, timing: str) -> Runs:
@@ -82,19 +91,24 @@ def _runs(exercise: Exercise, curves: str, timing: str) -> Runs:
 
 
 def table(moved: list[Change]) -> pd.DataFrame:
-    """One row per change: before, now, the paired difference, its verdict; one family."""
+    """One row per change: before, now, the difference, its verdict; one family.
+
+    A star marks a difference that is not paired by seed.
+    """
     level = level_of_each(len(moved))
     rows = []
     for change in moved:
         sample = Sample(change.values, pool=False)
-        difference = sample.difference(NOW, BEFORE, level)
+        compare = sample.difference if change.paired else sample.means_apart
+        difference = compare(NOW, BEFORE, level)
         margin = change.setup.compare.margins.get("window_accuracy")
         chance = 100 / image_set(change.setup.images).classes
         half = "" if difference.half != difference.half else f" ± {difference.half:.2f}"
         learnt = sample.mean(NOW).low > chance or sample.mean(BEFORE).low <= chance
         rows.append(
             {
-                "accuracy, last epochs (%)": f"{change.exercise} {change.variant}",
+                "accuracy, last epochs (%)": f"{change.exercise} {change.variant}"
+                + "*" * (not change.paired),
                 "seeds": difference.n,
                 BEFORE: f"{sample.mean(BEFORE).mean:.2f}",
                 NOW: f"{sample.mean(NOW).mean:.2f}",
@@ -217,6 +231,8 @@ def review(revision: str) -> str:
         what = what_changed(_study(base.get(PARAMS, "")), study, moved)
         level = f"{100 * level_of_each(len(moved)):.4g}"
         family = f"Paired by seed; {level} % intervals, which hold together at 95 %."
+        if not all(each.paired for each in moved):
+            family += f" {APART}"
         parts = [headline(what, rows), markdown(rows), family]
     parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
     parts += [chart(change) for change in moved[:MOST]]

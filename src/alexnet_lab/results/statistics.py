@@ -112,14 +112,26 @@ class Sample:
     def one_more_pair(self, variant: str, other: str, level: float = LEVEL) -> Estimate:
         """The difference variant - other, and where that of one more run of each would fall.
 
-        The two runs are not paired. Unequal spreads: Welch's degrees of freedom.
+        The two runs are not paired. It has no interval if the two ran in different places.
         """
-        first, second = self.one_more(variant, level), self.one_more(other, level)
+        if not self.comparable(variant, other):
+            means = [self.mean(name).mean for name in (variant, other)]
+            n = min(len(self.runs[name]) for name in (variant, other))
+            return Estimate(means[0] - means[1], math.nan, math.nan, n)
+        return self._not_paired(variant, other, 1, level)
+
+    def means_apart(self, variant: str, other: str, level: float = LEVEL) -> Estimate:
+        """The difference of the means variant - other and its interval, not paired by seed."""
+        return self._not_paired(variant, other, 0, level)
+
+    def _not_paired(self, variant: str, other: str, more: int, level: float) -> Estimate:
+        """Of the means, or of one more run each. Unequal spreads: Welch's degrees of freedom."""
+        first, second = (self._of_one(name, more, level) for name in (variant, other))
         n = min(first.n, second.n)
-        if n < FEWEST or not self.comparable(variant, other):
+        if n < FEWEST:
             return Estimate(first.mean - second.mean, math.nan, math.nan, n)
         spreads = [self.spread_of(name) for name in (variant, other)]
-        factors = [1 + 1 / len(self.runs[name]) for name in (variant, other)]
+        factors = [more + 1 / len(self.runs[name]) for name in (variant, other)]
         parts = [s.variance * factor for s, factor in zip(spreads, factors, strict=True)]
         freedom, total = spreads[0].freedom, math.fsum(parts)
         if total and not self.pool_of(variant, other):
