@@ -94,11 +94,15 @@ def test_the_time_is_that_of_past_epochs(site: Site, monkeypatch: pytest.MonkeyP
     site = where(site, seeds=(0,))
     known = {("activation", "relu"): [3.0, 5.0], ("activation", "*"): [7.0]}
     monkeypatch.setattr(plan, "committed_seconds", lambda e, v="*": known.get((e, v), []))
+    monkeypatch.setattr(plan, "committed_places", lambda e, v: {("fp32", "a CPU, 2 cores")})
     learn(site.runs("activation", "tanh", "fp32")[0], site, (1, 2))
     stages = [f"activation@{v}" for v in ("relu", "sigmoid", "tanh")]
     frame = plan.plan(due(site, *stages, "batchnorm@with_bn"), site.store)
     assert frame["s/epoch"].tolist()[:3] == [4.0, 7.0, 2.0]
     assert pd.isna(frame["s/epoch"].iloc[3])
+    monkeypatch.setattr(plan, "committed_places", lambda e, v: {("bf16", "a GPU")})
+    elsewhere = plan.plan(due(site, *stages), site.store)["s/epoch"]
+    assert pd.isna(elsewhere.iloc[0]) and elsewhere.iloc[2] == 2.0
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from dvc.utils.hydra import apply_overrides
 
 from alexnet_lab import cli, console, params
 from alexnet_lab.errors import UserError
-from alexnet_lab.machine.hardware import this_machine
+from alexnet_lab.machine.hardware import Hardware, this_machine
 from alexnet_lab.runs.ahead import changed_parameters, read_yaml
-from alexnet_lab.runs.committed import committed_seconds
+from alexnet_lab.runs.committed import committed_places, committed_seconds
 from alexnet_lab.runs.run import Run
 from alexnet_lab.runs.site import Site
 from alexnet_lab.runs.stage import known_epochs, worker_count
@@ -57,9 +57,12 @@ def main() -> None:
     seconds = (left["to train"] * left["s/epoch"]).sum(skipna=False) / workers
     shown = frame.assign(time=(frame["to train"] * frame["s/epoch"] / workers).map(duration))
     console.show_table(f"What would be trained, on {site.hardware.name}", shown)
+    time = f"{duration(seconds)} with {workers} at once, by past seconds."
+    if seconds != seconds:
+        time = "how long is not known, since git has no times of such a machine."
     console.say(
         f"{frame['known'].sum():,} epochs are known, {frame['to train'].sum():,} are to train: "
-        f"{duration(seconds)} with {workers} at once, by past seconds."
+        f"{time}"
     )
 
 
@@ -97,7 +100,7 @@ def plan(due: Iterable[tuple[str, str, list[Run]]], store: Store) -> pd.DataFram
             planned.update(run.names[n] for n in missing | {*again})
         to_train = len(planned) - before
         past = [record.epoch.seconds for record in known]
-        past = past or committed_seconds(exercise, variant) or committed_seconds(exercise)
+        past = past or past_seconds(exercise, variant, runs[0].hardware)
         rows[f"{exercise}@{variant}"] = {
             "epochs": sum(map(len, epochs)),
             "known": len(known),
@@ -107,8 +110,17 @@ def plan(due: Iterable[tuple[str, str, list[Run]]], store: Store) -> pd.DataFram
     return pd.DataFrame(rows).T.astype({"epochs": int, "known": int, "to train": int})
 
 
+def past_seconds(exercise: str, variant: str, hardware: Hardware) -> list[float]:
+    """Those of committed epochs of the variant, or else of its exercise, on such hardware."""
+    names = [variant, *(path.stem for path in Path("metrics/timing", exercise).glob("*.csv"))]
+    places = {place for name in names for place in committed_places(exercise, name)}
+    if not any(hardware.is_kind_of(name) for _, name in places):
+        return []
+    return committed_seconds(exercise, variant) or committed_seconds(exercise)
+
+
 def duration(seconds: float) -> str:
-    """Such as "2 h 05 min", "7 min" or "40 s"; "?" if it is not known."""
+    """Such as "2 h 05 min", "7 min" or "40 s"; "?" if nothing like it ran on such a machine."""
     if seconds != seconds:
         return "?"
     minutes, hours = round(seconds / 60), round(seconds / 60) // 60
