@@ -52,6 +52,16 @@ def study(raw: dict[str, Any]) -> Study:
     return params.parse(raw)
 
 
+def with_residual(raw: dict[str, Any]) -> Study:
+    """The study, and a variant with everything that a recipe can name and the study does not."""
+    raw["batchnorm"]["variants"]["residual"] = {
+        "model": {"batch_norm": True, "residual": True, "pool_padding": 1},
+        "optimizer": {"weight_decay": 0.0005},
+        "label_smoothing": 0.1,
+    }
+    return params.parse(raw)
+
+
 def sample(name: str) -> Dataset:
     arrays = read_sample(ROOT / "data/sample" / name)
     tensors = (torch.from_numpy(array.copy()) for array in arrays.values())

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torchvision import transforms
 
-from alexnet_lab import params
 from alexnet_lab.data.datasets import Dataset
 from alexnet_lab.learning import steps, training
 from alexnet_lab.learning.augment import augment
@@ -16,6 +15,7 @@ from alexnet_lab.learning.training import Learner
 from alexnet_lab.machine.devices import make_deterministic
 from alexnet_lab.params.study import Study
 from benchmarks import reference
+from tests.conftest import with_residual
 
 CASES = [
     ("activation", "sigmoid"),
@@ -28,13 +28,7 @@ CASES = [
 
 @pytest.fixture
 def study(raw: dict[str, Any]) -> Study:
-    """The study, and a variant with everything that a recipe can name and the study does not."""
-    raw["batchnorm"]["variants"]["residual"] = {
-        "model": {"batch_norm": True, "residual": True, "pool_padding": 1},
-        "optimizer": {"weight_decay": 0.0005},
-        "label_smoothing": 0.1,
-    }
-    return params.parse(raw)
+    return with_residual(raw)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ from alexnet_lab.runs.run import Run
 from alexnet_lab.runs.site import Site
 from alexnet_lab.runs.stage import train_runs, worker_count
 from alexnet_lab.runs.trainer import carry_out
+from tests.conftest import with_residual
 
 VARIANTS = [
     ("activation", "relu"),
@@ -51,13 +52,7 @@ VARIANTS = [
 
 @pytest.fixture
 def study(raw: dict[str, Any]) -> Study:
-    """The study, and a variant with everything that a recipe can name and the study does not."""
-    raw["batchnorm"]["variants"]["residual"] = {
-        "model": {"batch_norm": True, "residual": True, "pool_padding": 1},
-        "optimizer": {"weight_decay": 0.0005},
-        "label_smoothing": 0.1,
-    }
-    return params.parse(raw)
+    return with_residual(raw)
 
 
 @pytest.fixture(autouse=True)
