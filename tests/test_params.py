@@ -257,3 +257,31 @@ def test_every_what_if_of_claims_yaml_is_one(raw: dict[str, Any], study: Study) 
         key, value = what_if.split("=")
         changed = put(yaml.safe_load(yaml.safe_dump(raw)), key, yaml.safe_load(value))
         assert params.parse(changed) != study
+
+
+@pytest.mark.parametrize(
+    ("against", "sentence"),
+    [
+        ({"cosine": "stpe"}, "schedules has no variant 'stpe', which compare.against names"),
+        ({"cosin": "step"}, "schedules has no variant 'cosin', which compare.against names"),
+        ({"step": "step"}, "schedules should not name 'step' in compare.against"),
+        ({"constant": "step"}, "schedules should not name 'constant' in compare.against"),
+    ],
+)
+def test_a_wrong_comparison_is_one_sentence(
+    raw: dict[str, Any], against: dict[str, str], sentence: str
+) -> None:
+    raw["schedules"]["compare"]["against"] = against
+    with pytest.raises(UserError, match=re.escape(sentence)) as error:
+        params.parse(raw)
+    assert "\n" not in str(error.value)
+
+
+def test_a_variant_is_compared_with_what_against_names_and_else_the_baseline(
+    study: Study,
+) -> None:
+    rates = study.exercise("rates")
+    assert rates.compare.pairs(["without_bn", "with_bn", "with_bn_0_1"]) == [
+        ("with_bn", "without_bn"),
+        ("with_bn_0_1", "without_bn_0_1"),
+    ]

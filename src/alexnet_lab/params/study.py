@@ -124,7 +124,8 @@ class Exercise(Strict):
                 raise ValueError(f"has no variant '{min(unknown)}', which compare.against names")
             if variant in (other, self.compare.baseline):
                 raise ValueError(
-                    f"compares '{variant}' with the others or itself: compare.against should not"
+                    f"should not name '{variant}' in compare.against: it would be compared with "
+                    "itself, or is the baseline"
                 )
         return self
 

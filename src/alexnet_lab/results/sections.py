@@ -199,9 +199,9 @@ def benchmark_section(topic: Topic, timing: pd.DataFrame, facts: pd.DataFrame) -
         benchmark_answer(timing, brief=True).removesuffix("."),
         answer,
         (throughput_table(rates, not_measured(timing)), memory_table(computed, rates)),
-        f"Weights, gradients and what is kept are computed in float32; workspaces come on top. By "
-        f"that count {fit.iloc[0]:.0f} images fit into the {GTX_580:,} MiB of a GTX 580, the "
-        "GPU of 2012.",
+        "Weights, gradients and what is kept are computed in float32; workspaces come on top. By "
+        f"that count at most {fit.iloc[0]:.0f} images fit into the {GTX_580:,} MiB of a GTX 580, "
+        "the GPU of 2012.",
         f"{hardware} in fp32",
         check_all("benchmark", topic, by_step(timing), how),
     )
