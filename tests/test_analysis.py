@@ -152,6 +152,26 @@ def test_what_ran_elsewhere_is_marked_and_not_compared(
     assert "*" not in "".join(same.tables[0].index) and "star" not in same.how_sure
 
 
+def test_without_a_margin_of_accuracy_the_answer_compares_nothing(curves: pd.DataFrame) -> None:
+    compare = compare_of(margins={"gap_clean": 0.01})
+    assert "Against" not in training_section("demo", TOPIC, runs_of(curves, None, compare)).answer
+
+
+def test_a_variant_compared_with_another_is_labelled_so(
+    curves: pd.DataFrame, timing: pd.DataFrame
+) -> None:
+    third = curves[curves["variant"] == "fast"].assign(variant="third")
+    timing = pd.concat([timing, timing[timing["variant"] == "fast"].assign(variant="third")])
+    timing.loc[timing["variant"] == "third", "precision"] = "fp32"
+    compare = compare_of(against={"third": "fast"}, panels=("differences",))
+    runs = runs_of(pd.concat([curves, third]), timing, compare)
+    answer = training_section("demo", TOPIC, runs).answer
+    assert "Against **slow**, paired by seed: **fast**" in answer
+    assert "Against **fast**: **third** not comparable" in answer
+    ticks = [tick.get_text() for tick in training_figure(runs).axes[0].get_yticklabels()]
+    assert ticks == ["fast\n− slow", "third*\n− fast"]
+
+
 def test_the_report_says_how_long_the_runs_took(timing: pd.DataFrame) -> None:
     assert spent(timing.assign(seconds=3600 / len(timing))) == "60 min"
     assert spent(timing.assign(seconds=4896 * 2 / len(timing))) == "2.7 h"

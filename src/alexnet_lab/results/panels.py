@@ -124,7 +124,8 @@ class Differences:
         title = f"Accuracy less that of {runs.compare.baseline}"
         if runs.compare.against:
             title = "Accuracy less that of the other"
-            labels = [f"{each.variant}\n− {each.other}" for each in found]
+            stars = ["*" * (each.variant in runs.apart) for each in found]
+            labels = [f"{c.variant}{s}\n− {c.other}" for c, s in zip(found, stars, strict=True)]
             axis.set_yticks(range(len(labels)), labels, fontsize=8)
         axis.set(title=title, xlabel="points, last epochs; grey: too small to matter")
 

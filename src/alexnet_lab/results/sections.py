@@ -165,13 +165,10 @@ def training_answer(summary: Summary, comparisons: list[Comparison], runs: Runs)
     else:
         what = f"Means over the last {runs.compare.last_epochs} epochs of {seeds:g} seeds"
         sentences.append(f"({what}, with their 95 % intervals.)")
-        for other in dict.fromkeys(each.other for each in comparisons):
-            verdicts = [
-                _verdict(each)
-                for each in comparisons
-                if each.quantity == "window_accuracy" and each.other == other
-            ]
-            how = ", paired by seed" if other == comparisons[0].other else ""
+        found = [each for each in comparisons if each.quantity == "window_accuracy"]
+        for other in dict.fromkeys(each.other for each in found):
+            verdicts = [_verdict(each) for each in found if each.other == other]
+            how = ", paired by seed" if other == found[0].other else ""
             sentences.append(f"Against **{other}**{how}: {'; '.join(verdicts)}.")
     if diverged:
         sentences.append(f"Diverged: {', '.join(diverged)}.")
