@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from alexnet_lab import cli, console, params
-from alexnet_lab.benchmark import measure_all, network_facts
+from alexnet_lab.benchmark.steps import measure_all, network_facts
 from alexnet_lab.machine.files import write_csv
 
 

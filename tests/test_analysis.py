@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from alexnet_lab import benchmark
-from alexnet_lab.benchmark import (
+from alexnet_lab.benchmark import steps as benchmark
+from alexnet_lab.benchmark.steps import (
     CRASHED,
     MEASURED,
     NO_DEVICE,

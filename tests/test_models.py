@@ -5,8 +5,9 @@ import torch
 import torchvision
 from torch import nn
 
+from alexnet_lab.benchmark.networks import AlexNet, parameter_count
 from alexnet_lab.errors import UserError
-from alexnet_lab.learning.models import AlexNet, build, parameter_count
+from alexnet_lab.learning.models import build
 from alexnet_lab.params.recipes import Cnn, Convolution
 from alexnet_lab.params.study import Study
 

@@ -253,7 +253,7 @@ def test_no_other_module_changes_the_code(project: Path) -> None:
         for file in others
         if file.parts[-2] != "stages"
     }
-    assert {"results", "params", "plan.py", "console.py", "cli.py", "benchmark.py"} <= named
+    assert {"results", "params", "plan.py", "console.py", "cli.py", "benchmark"} <= named
     for file in others:
         file.write_text(file.read_text() + "# other code\n")
     (project / "src/alexnet_lab/learning/notes.txt").write_text("no code")

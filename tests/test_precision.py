@@ -1,6 +1,7 @@
 """`auto` is bf16 if the device computes in it and its gradients are right, and fp32 otherwise."""
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,12 @@ from alexnet_lab.params.study import Study
 from alexnet_lab.runs.site import TOLERANCE, Site
 
 STAGE = ("batchnorm", "with_bn")
+
+
+def in_this_process(tasks: Iterable[Callable[[], Iterator[float]]], _: int) -> Iterator[float]:
+    return (item for task in tasks for item in task())
+
+
 EPYC = {"model name": "AMD EPYC", "cpu family": "25", "model": "17"}
 
 
@@ -131,6 +138,7 @@ def test_auto_is_bf16_only_if_the_device_has_it_and_it_is_right(
         return error
 
     monkeypatch.setattr(precision, "gradient_error", gradient_error)
+    monkeypatch.setattr("alexnet_lab.runs.site.side_by_side", in_this_process)
     expected = "fp32" if lines else "bf16"
     assert site.likely_precision(*STAGE) == ("bf16" if capable else "fp32")
     for _ in range(2):
@@ -155,6 +163,7 @@ def test_auto_gives_the_names_of_the_precision_that_it_means(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "gradient_error", lambda *_: 0.0)
+    monkeypatch.setattr("alexnet_lab.runs.site.side_by_side", in_this_process)
 
     def named(setting: str, capable: bool) -> tuple[str, ...]:
         here = of(site, setting, capable)

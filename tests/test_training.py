@@ -27,7 +27,6 @@ from alexnet_lab.learning.schedules import learning_rate
 from alexnet_lab.learning.training import Learner, make_optimizer, train
 from alexnet_lab.machine.devices import make_deterministic
 from alexnet_lab.machine.hardware import Hardware
-from alexnet_lab.machine.processes import DeathError
 from alexnet_lab.params import recipes
 from alexnet_lab.params.fields import Strict
 from alexnet_lab.params.recipes import Arithmetic, Recipe
@@ -295,21 +294,6 @@ def test_an_error_while_training_reaches_the_caller(site: Site, tmp_path: Path) 
     site, (run, _) = runs_of(site)
     with pytest.raises(UserError, match=r"train_images\.npy cannot be read"):
         list(carry_out(replace(run, data=tmp_path), site.store, frozenset()))
-
-
-@pytest.mark.parametrize(
-    ("code", "advice"),
-    [(-9, "was killed; if memory ran out, lower batch_size"), (-11, "status -11; its own message")],
-)
-def test_a_process_that_died_is_reported_with_advice(
-    code: int, advice: str, site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def dies(*_: Any) -> None:
-        raise DeathError(code)
-
-    monkeypatch.setattr(stage, "side_by_side", dies)
-    with pytest.raises(UserError, match=advice):
-        list(train_runs(*with_stage(runs_of(site))))
 
 
 def with_stage(both: tuple[Site, list[Run]]) -> tuple[Site, str, str, list[Run]]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # only for annotations: a stage should not wait for torch bef
     import numpy as np
     import pandas as pd
 
-    from alexnet_lab.benchmark import Measurement
+    from alexnet_lab.benchmark.steps import Measurement
     from alexnet_lab.learning.epoch import Epoch
     from alexnet_lab.runs.records import Record
 

@@ -15,7 +15,8 @@ def make_deterministic(threads: int) -> None:
     """Make this process compute the same bits on every run: fixed threads, fixed kernels."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS is not deterministic
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    # As use_deterministic_algorithms, which also imports the compiler, for three seconds.
+    torch.set_deterministic_debug_mode("error")
     # Filling new memory is an aid for finding faults: a kernel each time.
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

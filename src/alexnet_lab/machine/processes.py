@@ -1,7 +1,8 @@
 """Iterators that each run in a process of their own, so that no memory and no crash is shared.
 
-A process works only when it is asked for its next item. None outlives its parent: it is killed
-when it is no longer needed, and it ends itself if its parent was killed.
+They are forked from one server, which has imported what ``preload`` names: torch alone takes
+seconds. A process works only when it is asked for its next item. None outlives its parent: it is
+killed when it is no longer needed, and it ends itself if its parent was killed.
 """
 
 import multiprocessing
@@ -14,18 +15,23 @@ from multiprocessing import connection, resource_tracker
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
-from alexnet_lab.errors import Stopped, UserError
+from alexnet_lab.errors import UserError
+from alexnet_lab.machine.hardware import SMALLER
 
+FORKS = multiprocessing.get_context("forkserver")
+# These reach every process of a terminal or a group; ours leave them to their parent.
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
 Item = TypeVar("Item")
 
 
-class DeathError(Exception):
+class DeathError(UserError):
     """A process ended without an answer; ``killed``, as Linux does when memory runs out."""
 
     def __init__(self, exit_code: int) -> None:
         self.killed = exit_code == -signal.SIGKILL
         how = "was killed" if self.killed else f"ended with status {exit_code}"
-        super().__init__(f"A process of this stage {how}")
+        advice = f"if memory ran out, {SMALLER}" if self.killed else "its own message is above."
+        super().__init__(f"A process of this stage {how}; {advice}")
 
 
 class Remote(Generic[Item]):
@@ -36,11 +42,9 @@ class Remote(Generic[Item]):
 
     def __init__(self, iterate: Callable[[], Iterator[Item]]) -> None:
         self.pipe, far_end = multiprocessing.Pipe()
-        context = multiprocessing.get_context("spawn")
-        self._process = context.Process(target=_serve, args=(iterate, far_end), daemon=True)
-        resource_tracker.ensure_running()  # first, since its start unblocks the signal again
-        # Ctrl-C reaches every process of a terminal; this one leaves it to its parent.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        self._process = FORKS.Process(target=_serve, args=(iterate, far_end), daemon=True)
+        resource_tracker.ensure_running()  # first, since its start unblocks the signals again
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the server inherits this
         try:
             self._process.start()
         finally:
@@ -70,13 +74,15 @@ class Remote(Generic[Item]):
             answer: Item | UserError | None = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self._process.join()
-            code = self._process.exitcode or 0
-            if code == -signal.SIGTERM:  # sent to the whole group, so to this process too
-                raise Stopped(signal.SIGTERM) from None
-            raise DeathError(code) from None
+            raise DeathError(self._process.exitcode or 0) from None
         if isinstance(answer, UserError):
             raise answer
         return answer
+
+
+def preload(*modules: str) -> None:
+    """Let the server import these when it starts."""
+    FORKS.set_forkserver_preload(list(modules))
 
 
 def _serve(iterate: Callable[[], Iterator[Any]], pipe: connection.Connection) -> None:
@@ -132,7 +138,7 @@ def side_by_side(
             for pipe in connection.wait(list(running)):
                 try:
                     item = running[pipe].answer()
-                except (DeathError, UserError):
+                except UserError:
                     if pipe in ours:
                         raise
                     item = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from typing import Any
 
 from alexnet_lab.learning.epoch import Epoch
@@ -51,7 +52,10 @@ def curves(records: Iterable[Record]) -> list[dict[str, Any]]:
 
 
 def timing(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """Rows of the seconds, which differ at every run, with where it took place, and the name."""
+    """Rows of the seconds, which differ at every run, with where it took place, and the name.
+
+    The name says torch's version too, so that a known epoch was trained with this one.
+    """
     return [
         {
             "seed": record.epoch.seed,
@@ -59,6 +63,7 @@ def timing(records: Iterable[Record]) -> list[dict[str, Any]]:
             "seconds": record.epoch.seconds,
             "precision": record.precision,
             "hardware": record.hardware,
+            "torch": version("torch"),
             "name": record.name,
         }
         for record in records

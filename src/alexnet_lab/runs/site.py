@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from alexnet_lab.machine.hardware import Hardware
+from alexnet_lab.machine.hardware import Device, Hardware
+from alexnet_lab.machine.processes import side_by_side
 from alexnet_lab.params.recipes import Arithmetic, Recipe
 from alexnet_lab.params.study import Study
 from alexnet_lab.runs import names
@@ -67,11 +69,9 @@ class Site:
             return self.likely_precision(exercise, variant)
         error = self._known_error(exercise, variant)
         if error is None:
-            from alexnet_lab.learning import precision  # imports torch
-
             recipe, folder = self.study.recipe(exercise, variant), self._folder(exercise)
             threads, device = self.study.threads, self.hardware.device
-            error = precision.gradient_error(recipe, folder, threads, device)
+            (error,) = side_by_side([partial(_gradient_error, recipe, folder, threads, device)], 1)
             name = self._root(recipe, folder, "auto")
             self.store.keep_record(name, {"gradient_error": error})
         if error <= TOLERANCE:
@@ -102,3 +102,9 @@ class Site:
 
     def _folder(self, exercise: str) -> Path:
         return self.data / self.study.exercise(exercise).images
+
+
+def _gradient_error(recipe: Recipe, folder: Path, threads: int, device: Device) -> Iterator[float]:
+    from alexnet_lab.learning import precision  # imports torch, in a process of its own
+
+    yield precision.gradient_error(recipe, folder, threads, device)

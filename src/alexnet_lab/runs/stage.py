@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.machine.hardware import SMALLER, Hardware, core_count, memory_left
-from alexnet_lab.machine.processes import DeathError, side_by_side
+from alexnet_lab.machine.hardware import Hardware, core_count, memory_left
+from alexnet_lab.machine.processes import preload, side_by_side
 from alexnet_lab.runs.ahead import stages_to_come
 from alexnet_lab.runs.committed import committed, committed_places
 from alexnet_lab.runs.records import Record, keep
@@ -15,6 +15,7 @@ from alexnet_lab.runs.site import Site
 from alexnet_lab.runs.store import Store
 
 SPARE_MEMORY = 4 * 2**30  # bytes that are left before an idle core takes what is not asked for yet
+IMPORTED = ("alexnet_lab.runs.trainer", "torch._dynamo")  # the latter by the first optimiser
 Task = Callable[[], Iterator[tuple[Record, bool]]]
 
 
@@ -23,6 +24,7 @@ def runs_of(site: Site, exercise: str, variant: str, say: Callable[[str], None])
 
     If all their epochs are known, bf16's gradient was compared when they were trained.
     """
+    preload(*IMPORTED)
     runs = site.runs(exercise, variant, site.likely_precision(exercise, variant))
     if all(None not in known_epochs(run, site.store) for run in runs):
         return runs
@@ -55,11 +57,7 @@ def train_runs(
     later = [run for *stage, others in study if tuple(stage) in come for run in others]
     tasks = [partial(_carry_out, run, site.store, wanted) for run in left]
     workers = worker_count(site.study.threads, site.hardware)
-    try:
-        yield from side_by_side(tasks, workers, spare_tasks(left, later, site.store, wanted))
-    except DeathError as death:
-        advice = f"if memory ran out, {SMALLER}" if death.killed else "its own message is above."
-        raise UserError(f"{death}; {advice}") from death
+    yield from side_by_side(tasks, workers, spare_tasks(left, later, site.store, wanted))
 
 
 def known_epochs(run: Run, store: Store) -> list[Record | None]:

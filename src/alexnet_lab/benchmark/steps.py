@@ -18,7 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from alexnet_lab.learning.models import AlexNet, parameter_count
+from alexnet_lab.benchmark.networks import AlexNet, parameter_count
 from alexnet_lab.machine.devices import (
     is_out_of_memory,
     synchronize,

@@ -1,0 +1,1 @@
+"""Timing: AlexNet itself, and its training step on each device."""
