@@ -7,9 +7,6 @@ BASE ?= origin/main
 
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-DEMO := -S data.source=sample -S seeds=[0] -S epochs=6 -S threads=2 \
-        -S benchmark.batch_sizes=[4,8] -S benchmark.iterations=3 -S benchmark.warmup_iterations=1
-
 .DEFAULT_GOAL := help
 .PHONY: help setup demo repro plan progress check test status unchanged experiments bench review clean
 
@@ -28,19 +25,19 @@ setup: .venv/.ready ## create .venv with exactly pinned versions: half a minute,
 	@mkdir -p .dvc/tmp && $(BIN)/python -m alexnet_lab.results.page > .dvc/tmp/plots.html
 	@touch $@
 
-demo: setup ## the five exercises on the sample in git: a few minutes, results in demo/
+demo: setup ## the five exercises on the sample in git: four minutes, results in demo/
 	@rm -rf demo && git clone --quiet --no-hardlinks . demo
 	@git ls-files -z | tar -c --null -T - | tar -x -C demo
 	@mkdir -p demo/.dvc/tmp && cp .dvc/tmp/plots.html demo/.dvc/tmp/
-	@$(BIN)/python -m tools.spine demo
-	@cd demo && dvc cache dir --local ../.dvc/cache && dvc exp run $(DEMO)
-	@cd demo && python -m rich.markdown REPORT.md
-	@echo && echo "Sample results, not the study's: open demo/plots/report.html."
+	@$(BIN)/python -m tools.demo demo
+	@cd demo && dvc cache dir --local ../.dvc/cache && dvc repro
+	@cd demo && python -m alexnet_lab.results.answers
+	@echo "A sample of minutes: look at the shapes, not at the numbers. Open demo/plots/report.html."
 
 repro: setup ## rebuild every result that is not up to date, on the full data
 	@dvc repro
-	@python -m rich.markdown REPORT.md
-	@echo && echo "Every result is up to date: read REPORT.md, or open plots/report.html."
+	@$(BIN)/python -m alexnet_lab.results.answers
+	@echo "Every result is up to date. Every verdict: REPORT.md and plots/report.html."
 
 plan: setup ## what would be trained, before anything runs: make plan WHAT='-S lr=0.05'
 	@dvc repro --quiet prepare

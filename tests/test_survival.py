@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from tests.test_pipeline import BIN, call, commit, make_project, restore
-from tools.spine import leave_out_controls
+from tools.demo import leave_out_controls
 
 pytestmark = pytest.mark.slow
 

@@ -74,11 +74,14 @@ def _numbers(epoch: Epoch) -> str:
     )
 
 
-def sparkline(values: Sequence[float], width: int = 16) -> str:
-    """A curve in one line of text, from 0 to the highest value; the last value of each part."""
+def sparkline(values: Sequence[float], width: int = 16, top: float = 0) -> str:
+    """A curve in one line of text, from 0 to ``top`` or the highest value.
+
+    If there are more values than fit, each part's last is shown.
+    """
     ends = [len(values) * (n + 1) // width for n in range(width)]
     parts = [values[end - 1] for end in ends] if len(values) > width else values
-    top = max(parts, default=0) or 1
+    top = top or max(parts, default=0) or 1
     return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * value / top))] for value in parts)
 
 
