@@ -1,12 +1,15 @@
 """params.yaml: what is right is read, what is wrong gives one sentence that names the key."""
 
 import re
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -247,6 +250,42 @@ def test_a_key_that_dvc_could_not_name_is_refused(
     with pytest.raises(UserError, match=re.escape(repr(key))) as error:
         params.parse(raw)
     assert "\n" not in str(error.value)
+
+
+def with_overrides(folder: Path, *overrides: str) -> str:
+    """params.yaml after `dvc exp run -S …`."""
+    path = Path(shutil.copy(ROOT / "params.yaml", folder))
+    apply_overrides(path, list(overrides))
+    return path.read_text(encoding="utf-8")
+
+
+def numbers(node: Any, path: str = "") -> Iterator[str]:
+    """The keys of the file's numbers; an entry of a list has none that DVC can set."""
+    if isinstance(node, dict):
+        for key, child in node.items():
+            yield from numbers(child, f"{path}.{key}" if path else key)
+    elif isinstance(node, int | float) and not isinstance(node, bool):
+        yield path
+
+
+def test_dvc_finds_params_yaml_in_its_own_layout_and_changes_one_line(tmp_path: Path) -> None:
+    before = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert with_overrides(tmp_path, "threads=1") == before
+    after = with_overrides(tmp_path, "batchnorm.train.model.dropout=0.1")
+    changed = [
+        two for two in zip(before.split("\n"), after.split("\n"), strict=True) if len({*two}) > 1
+    ]
+    assert changed == [("      dropout: 0.5", "      dropout: 0.1")]
+
+
+def test_a_what_if_changes_its_own_key_and_no_other(raw: dict[str, Any], tmp_path: Path) -> None:
+    """With anchors in the file, DVC changes several exercises, or none: every number is tried."""
+    values = {key: 1000 + n for n, key in enumerate(numbers(raw))}
+    assert len(values) > 100
+    for key, value in values.items():
+        put(raw, key, value)
+    text = with_overrides(tmp_path, *(f"{key}={value}" for key, value in values.items()))
+    assert yaml.safe_load(text) == raw
 
 
 def test_every_what_if_of_claims_yaml_is_one(raw: dict[str, Any], study: Study) -> None:

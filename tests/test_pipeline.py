@@ -18,14 +18,14 @@ ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 Ran = subprocess.CompletedProcess[str]
 TINY = {  # the study at its smallest: the sample, one seed, one epoch, one timed step
-    "epochs: null": "epochs: 1",
-    "seeds: null": "seeds: [0]",
-    "threads: 1": "threads: 2",
-    "source: official": "source: sample",
-    "batch_sizes: [32, 64, 128, 256]": "batch_sizes: [2, 4]",
-    "warmup_iterations: 3 ": "warmup_iterations: 1 ",
-    "iterations: 10 ": "iterations: 1 ",
-    "image_pixels: 224": "image_pixels: 63",
+    "\nepochs:\n": "\nepochs: 1\n",
+    "\nseeds:\n": "\nseeds: [0]\n",
+    "\nthreads: 1 ": "\nthreads: 2 ",
+    " source: official ": " source: sample ",
+    "  - 32\n  - 64\n  - 128\n  - 256\n": "  - 2\n  - 4\n",
+    " warmup_iterations: 3 ": " warmup_iterations: 1 ",
+    " iterations: 10 ": " iterations: 1 ",
+    " image_pixels: 224 ": " image_pixels: 63 ",
 }
 
 
@@ -49,7 +49,7 @@ def make_project(folder: Path) -> Path:
         shutil.copy(ROOT / name, folder / name)
     params = (ROOT / "params.yaml").read_text()
     for here, small in TINY.items():
-        assert params.count(f" {here}") + params.count(f"\n{here}") == 1, here
+        assert params.count(here) == 1, here
         params = params.replace(here, small)
     (folder / "params.yaml").write_text(params)
     return folder

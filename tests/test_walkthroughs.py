@@ -48,7 +48,9 @@ def test_every_walk_through_still_fits_the_code(tmp_path: Path) -> None:
         apply(project, title)
         yaml.safe_load((project / "params.yaml").read_text())
         command = ["python", "-c", "from alexnet_lab import params; params.load()"]
-        subprocess.run(command, cwd=project, check=True, env=os.environ | {"PYTHONPATH": "src"})
+        subprocess.run(
+            command, cwd=project, check=True, env=os.environ | {"DVC_ROOT": str(project)}
+        )
 
 
 # --- through DVC: minutes ---
