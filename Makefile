@@ -1,45 +1,57 @@
 # The commands of AlexNet Lab. `make` alone lists them.
 PYTHON ?= python3
-BIN := $(CURDIR)/.venv/bin
-export PATH := $(BIN):$(PATH)
+# Relative, so that the project's folder may have any name; PATH alone needs the whole path.
+BIN := .venv/bin
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 BASE ?= origin/main
 
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Into .venv, whatever a user's own settings of pip and Python say.
+unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_DRY_RUN PIP_NO_DEPS
+PIP = $(BIN)/python -m pip install --no-user --target= --quiet --disable-pip-version-check \
+      -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro plan progress check test status unchanged experiments bench review clean
+.PHONY: help git setup demo repro plan progress check test status unchanged experiments bench review clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+git:
+	@git cat-file -e HEAD:./params.yaml 2> /dev/null || { echo "git has no commit of this folder,\
+	  and DVC needs one: git clone the project, or git init && git add . && git commit -m start"; exit 1; }
 
 setup: .venv/.ready ## create .venv with exactly pinned versions: half a minute, some GB
 
 .venv/.ready: pyproject.toml constraints.txt environment.pth
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "AlexNet Lab needs Python 3.11 or newer: make setup PYTHON=python3.12"; exit 1; }
+	@case "$$PWD" in *[:\\\$${}]*) printf '%s\n' "A folder's name has one of : \\ \$$ { }, which Python's tools \
+	cannot take. Move the project: $$PWD"; exit 1;; esac
 	$(PYTHON) -m venv .venv
 	@$(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' || \
 	  { echo "uv could not install it: pip does, in two minutes"; $(PIP) -e '.[dev]'; }
 	@cp environment.pth "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')/alexnet_lab.pth"
-	@mkdir -p .dvc/tmp && $(BIN)/python -m alexnet_lab.results.page > .dvc/tmp/plots.html
+	@$(BIN)/python -m alexnet_lab.results.page > .venv/plots.html
 	@touch $@
 
-demo: setup ## the five exercises on the sample in git: four minutes, results in demo/
-	@rm -rf demo && git clone --quiet --no-hardlinks . demo
+demo: git setup ## the five exercises on the sample in git: four minutes, results in demo/
+	@rm -rf demo && git init --quiet demo
 	@git ls-files -z | tar -c --null -T - | tar -x -C demo
-	@mkdir -p demo/.dvc/tmp && cp .dvc/tmp/plots.html demo/.dvc/tmp/
+	@cd demo && git add --force . && git -c user.name=demo -c user.email=demo@localhost \
+	  -c commit.gpgsign=false commit --quiet --no-verify -m "The project, as it stood"
+	@mkdir -p demo/.venv && cp .venv/plots.html demo/.venv/
 	@$(BIN)/python -m tools.demo demo
 	@cd demo && dvc cache dir --local ../.dvc/cache && dvc repro
 	@cd demo && python -m alexnet_lab.results.answers
 	@echo "A sample of minutes: look at the shapes, not at the numbers. Open demo/plots/report.html."
 
-repro: setup ## rebuild every result that is not up to date, on the full data
+repro: git setup ## rebuild every result that is not up to date, on the full data
 	@dvc repro
 	@$(BIN)/python -m alexnet_lab.results.answers
 	@echo "Every result is up to date. Every verdict: REPORT.md and plots/report.html."
 
-plan: setup ## what would be trained, before anything runs: make plan WHAT='-S lr=0.05'
+plan: git setup ## what would be trained, before anything runs: make plan WHAT='-S lr=0.05'
 	@dvc repro --quiet prepare
 	@$(BIN)/python -m alexnet_lab.plan $(WHAT)
 
@@ -50,31 +62,28 @@ check: setup ## lint, format, types, and the contracts between code and dvc.yaml
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest tests/test_contracts.py
+	PYTHONUTF8=1 pytest tests/test_contracts.py
 
 test: setup ## the fast tests
-	pytest
+	PYTHONUTF8=1 pytest
 
-status: setup ## check that no committed result is older than its code, data or parameters
-	@dvc repro --dry --allow-missing > .dvc/tmp/status.txt
-	@! grep -h "^Running stage" .dvc/tmp/status.txt || \
-	  { echo "These would run again. Run dvc repro and commit dvc.lock with the results."; exit 1; }
-	@echo "Every result is up to date."
+status: git setup ## check that no committed result is older than its code, data or parameters
+	@$(BIN)/python -m tools.status
 
-unchanged: setup ## prove that a change of code moved no number, then dvc commit it
-	@$(BIN)/python -m tools.unchanged $(if $(filter file,$(origin BASE)),HEAD,$(BASE))
+unchanged: git setup ## prove that a change of code moved no number, then dvc commit it
+	@$(BIN)/python -m tools.unchanged "$(if $(filter file,$(origin BASE)),HEAD,$(BASE))"
 
-experiments: setup ## the experiments in a table that fits: changed parameters and accuracies
+experiments: git setup ## the experiments in a table that fits: changed parameters and accuracies
 	@$(BIN)/python -m alexnet_lab.results.experiments
 
-bench: setup ## our engine against the usual way, and the store's worth: metrics/{speed,reuse}.json
+bench: git setup ## our engine against the usual way, and the store's worth: metrics/{speed,reuse}.json
 	dvc repro --quiet prepare
 	$(BIN)/python -m benchmarks.speed --out metrics/speed.json
 	$(BIN)/python -m benchmarks.reuse --out metrics/reuse.json
 
-review: setup ## Markdown: what moved against BASE (origin/main), and whether for a reason
-	@$(BIN)/python -m alexnet_lab.results.review $(BASE)
-	@echo && echo "### Parameters" && echo && dvc params diff --md $(BASE)
+review: git setup ## Markdown: what moved against BASE (origin/main), and whether for a reason
+	@$(BIN)/python -m alexnet_lab.results.review "$(BASE)"
+	@echo && echo "### Parameters" && echo && dvc params diff --md "$(BASE)"
 
 clean: ## remove environment, demo and the store of runs; results and data stay
 	rm -rf .venv demo progress .runs .mypy_cache .pytest_cache .ruff_cache

@@ -84,21 +84,23 @@ def main() -> None:
 
 
 def clone(folder: Path) -> Path:
-    """An empty clone of this repository."""
-    git("clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
-    return folder
+    """An empty clone of this repository; the project's place in it, which may be a subfolder."""
+    top, place = git("rev-parse", "--show-toplevel", "--show-prefix").removesuffix("\n").split("\n")
+    git("clone", "--quiet", "--shared", "--no-checkout", top, str(folder))
+    return folder / place
 
 
 def checkout(revision: str, folder: Path) -> Path:
     """A clone of this repository at a revision. UserError if git does not know it."""
     commit = git("rev-parse", "--verify", f"{revision}^{{commit}}").strip()
-    git("-C", str(clone(folder)), "checkout", "--quiet", "--detach", commit)
-    return folder
+    project = clone(folder)
+    git("-C", str(folder), "checkout", "--quiet", "--detach", commit)
+    return project
 
 
 def copy_of_this(folder: Path) -> Path:
     """A clone of this repository as it stands, uncommitted changes included."""
-    clone(folder)
+    folder = clone(folder)
     listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     for path in map(Path, filter(None, listed)):
         if path.exists():  # git lists what was deleted, too
@@ -127,8 +129,8 @@ def reason_to_run(stage: PipelineStage, old: dict[str, PipelineStage], before: P
     """Why a stage is stale, if it is not for its code alone; otherwise empty."""
     if stage.name not in old:
         return "it is new"
-    was = yaml.safe_load((before / "params.yaml").read_text())
-    now = yaml.safe_load(Path("params.yaml").read_text())
+    was = yaml.safe_load((before / "params.yaml").read_text(encoding="utf-8"))
+    now = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     for out in stage.outs:
         if out.status():
             return f"{out} is not what dvc.lock says"
@@ -178,7 +180,7 @@ def tree(file: Path, source: Path) -> str:
     In place of a module of ours that it imports stands the digest of that module's own tree,
     wherever the module lies; ``source`` is the package's folder.
     """
-    module = ast.parse(file.read_text())
+    module = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(module):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = node.body[1:] if ast.get_docstring(node) is not None else node.body
@@ -200,10 +202,10 @@ def digest(file: Path, source: Path) -> str:
 def run_small(folder: Path, names: list[str]) -> None:
     """Run stages in a clone, on the sample."""
     path = folder / "params.yaml"
-    raw = yaml.safe_load(path.read_text())
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     raw["benchmark"] |= SMALL_BENCHMARK
     raw["data"]["source"] = "sample"
-    path.write_text(yaml.safe_dump(raw | SMALL, sort_keys=False))
+    path.write_text(yaml.safe_dump(raw | SMALL, sort_keys=False), encoding="utf-8")
     dvc(folder, "repro", "--quiet", *names)
 
 
@@ -220,7 +222,7 @@ def same_bytes(before: Path, now: Path, path: str) -> bool:
 def rename_epochs(stage: PipelineStage, before: Path) -> None:
     """Give a stage's epochs, in its timing file and in the store, the names of this code."""
     (path,) = (Path(out.def_path) for out in stage.outs if "/timing/" in out.def_path)
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     places = {place_of(row) for row in rows if row.get("name")}
     if not places:
@@ -254,7 +256,15 @@ def dvc(folder: Path, *arguments: str) -> None:
 def run(*command: str, folder: Path) -> str:
     """Run a command in a folder, with the folder's own code; what it printed."""
     env = os.environ | {"DVC_ROOT": str(folder.resolve())}  # environment.pth says what it does
-    ran = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)  # noqa: S603  # fixed words
+    ran = subprocess.run(  # noqa: S603  # fixed words
+        command,
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
     if ran.returncode:
         raise UserError(f"{' '.join(command[:2])} in {folder}: {ran.stderr.strip() or ran.stdout}")
     return ran.stdout

@@ -83,7 +83,12 @@ def stale_stages() -> list[PipelineStage]:
     """The stages that differ from dvc.lock as they stand, missing data aside."""
     with Repo() as repo, repo.lock:
         stages = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
-        return [stage for stage in stages if stage.changed(allow_missing=True)]
+        return [stage for stage in stages if stage.changed(allow_missing=True) or _lacks(stage)]
+
+
+def _lacks(stage: PipelineStage) -> bool:
+    """Whether a result that git holds is not there."""
+    return any(not out.use_cache and not out.exists for out in stage.outs)
 
 
 def plan(due: Iterable[tuple[str, str, list[Run]]], store: Store) -> pd.DataFrame:
