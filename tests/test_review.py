@@ -89,6 +89,12 @@ def test_what_moved_is_paired_by_seed_and_judged(study: Study, base: dict[Path, 
     assert "line [91.17]" in picture and "line [81.20]" in picture
 
 
+def test_one_seed_is_not_called_guessing(study: Study, base: dict[Path, str]) -> None:
+    """It has no interval, so nothing is known of it."""
+    now("activation", "relu", [80.0])
+    assert table(moved(study, base))["verdict"].to_dict() == {"activation relu": "undecided"}
+
+
 def test_what_cannot_be_compared_is_said(study: Study, base: dict[Path, str]) -> None:
     now("activation", "relu", [80.0, 81.2, 82.4], precision="bf16")
     now("activation", "tanh", [90.0, 91.0, 92.5, 93.0])

@@ -63,7 +63,7 @@ def changes(study: Study, base: Mapping[Path, str]) -> Iterator[Change | str]:
 
 
 def _workspace(paths: list[Path]) -> dict[Path, str]:
-    return {path: path.read_text() for path in paths if path.exists()}
+    return {path: path.read_text(encoding="utf-8") for path in paths if path.exists()}
 
 
 def _change(name: str, variant: str, exercise: Exercise, texts: Any) -> Iterator[Change | str]:
@@ -104,7 +104,7 @@ def table(moved: list[Change]) -> pd.DataFrame:
         margin = change.setup.compare.margins.get("window_accuracy")
         chance = 100 / image_set(change.setup.images).classes
         half = "" if difference.half != difference.half else f" ± {difference.half:.2f}"
-        learnt = sample.mean(NOW).low > chance or sample.mean(BEFORE).low <= chance
+        guesses = sample.mean(NOW).low <= chance < sample.mean(BEFORE).low  # not of one seed
         rows.append(
             {
                 "accuracy, last epochs (%)": f"{change.exercise} {change.variant}"
@@ -113,9 +113,9 @@ def table(moved: list[Change]) -> pd.DataFrame:
                 BEFORE: f"{sample.mean(BEFORE).mean:.2f}",
                 NOW: f"{sample.mean(NOW).mean:.2f}",
                 "difference (points)": f"{difference.mean:+.2f}{half}",
-                "verdict": judge(difference, margin, "higher")
-                if learnt
-                else "no better than guessing",
+                "verdict": "no better than guessing"
+                if guesses
+                else judge(difference, margin, "higher"),
             }
         )
     return frame(rows, "accuracy, last epochs (%)")
@@ -209,7 +209,13 @@ def files_at(revision: str) -> dict[Path, str]:
 
 
 def _git(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *words], capture_output=True, text=True, check=False)  # noqa: S603, S607  # the user's own git
+    return subprocess.run(  # noqa: S603  # the user's own git
+        ["git", *words],  # noqa: S607
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
 
 
 def _study(text: str) -> Study | None:
