@@ -52,14 +52,19 @@ class Project:
     def set(self, **values: Any) -> None:
         """Change top-level keys of params.yaml."""
         path = self.folder / "params.yaml"
-        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values, sort_keys=False))
+        path.write_text(
+            yaml.safe_dump(
+                yaml.safe_load(path.read_text(encoding="utf-8")) | values, sort_keys=False
+            ),
+            encoding="utf-8",
+        )
 
     def cut_every(self, epochs: int) -> None:
         """Change when the step schedule cuts the rate."""
         path = self.folder / "params.yaml"
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         raw["schedules"]["variants"]["step"]["schedule"]["every"] = epochs
-        path.write_text(yaml.safe_dump(raw, sort_keys=False))
+        path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
 
     def dvc(self, *command: str) -> float:
         """Run dvc; return its seconds."""

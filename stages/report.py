@@ -29,11 +29,11 @@ def main() -> None:
     spine = {n: each for n, each in runs.items() if not topics[n].under}
     replace(args.plots / "overview.png", overview_figure(spine, topics).savefig)
     text = report(sections, takeaways, topics, remarks(study), made_of(study))
-    replace(args.out, lambda new: new.write_text(text))
+    replace(args.out, lambda new: new.write_text(text, encoding="utf-8"))
     charts = {n: training_charts(n, each) for n, each in runs.items()}
     charts["benchmark"] = benchmark_charts(steps)
     html = page(text, read_pictures(args.plots, text), charts)
-    replace(args.plots / "report.html", lambda new: new.write_text(html))
+    replace(args.plots / "report.html", lambda new: new.write_text(html, encoding="utf-8"))
 
 
 if __name__ == "__main__":

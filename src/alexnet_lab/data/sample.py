@@ -25,7 +25,9 @@ def read_sample(folder: Path) -> dict[str, np.ndarray]:
     arrays = {}
     for split in PER_CLASS:
         try:
-            labels = np.array((folder / f"{split}_labels.txt").read_text().split(), np.uint8)
+            labels = np.array(
+                (folder / f"{split}_labels.txt").read_text(encoding="utf-8").split(), np.uint8
+            )
             sheet = np.asarray(Image.open(folder / f"{split}.png"))
         except (OSError, ValueError) as error:
             raise UserError(f"The sample in {folder} cannot be read: {error}.") from error
@@ -48,7 +50,9 @@ def write_sample(arrays: dict[str, np.ndarray], folder: Path) -> None:
         labels = arrays[f"{split}_labels"][chosen]
         sheet = Image.fromarray(_lay(arrays[f"{split}_images"][chosen]))
         sheet.save(folder / f"{split}.png", optimize=True)
-        (folder / f"{split}_labels.txt").write_text("".join(f"{label}\n" for label in labels))
+        (folder / f"{split}_labels.txt").write_text(
+            "".join(f"{label}\n" for label in labels), encoding="utf-8"
+        )
 
 
 def _lay(images: np.ndarray) -> np.ndarray:

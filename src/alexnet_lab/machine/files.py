@@ -23,7 +23,7 @@ def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(rows[0] if rows else ())
     writer.writerows([digits(value) for value in row.values()] for row in rows)
-    replace(path, lambda new: new.write_text(text.getvalue()))
+    replace(path, lambda new: new.write_text(text.getvalue(), encoding="utf-8"))
 
 
 def digits(value: Any) -> Any:
@@ -36,7 +36,7 @@ def digits(value: Any) -> Any:
 def write_json(content: Any, path: Path) -> None:
     """Write valid JSON: a number that is not finite becomes null."""
     text = json.dumps(_finite(content), indent=2, allow_nan=False)
-    replace(path, lambda new: new.write_text(text + "\n"))
+    replace(path, lambda new: new.write_text(text + "\n", encoding="utf-8"))
 
 
 def replace(path: Path, write: Callable[[Path], Any]) -> None:
@@ -132,6 +132,6 @@ def _finite(content: Any) -> Any:
 def read_json(path: Path) -> Any:
     """Read a JSON file. UserError if it is missing or broken."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read; `dvc repro` makes it.") from error

@@ -97,7 +97,7 @@ def cpu() -> Hardware:
 def _cpu_facts() -> dict[str, str]:
     """What Linux says of the first CPU; nothing elsewhere."""
     try:
-        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]
     except OSError:
         return {}
     pairs = (line.partition(":") for line in first.splitlines())
@@ -107,7 +107,7 @@ def _cpu_facts() -> dict[str, str]:
 def memory_left() -> float:
     """How many bytes of memory can still be had; infinite if this is not Linux."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return math.inf
     return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))

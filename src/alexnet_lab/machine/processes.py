@@ -88,7 +88,7 @@ def preload(*modules: str) -> None:
 def _serve(iterate: Callable[[], Iterator[Any]], pipe: connection.Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(OSError):  # if memory runs out, Linux should end this process first
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="utf-8")
     items = iterate()
     answer: Any = ...
     while answer is not None:

@@ -42,7 +42,7 @@ def _text(value: object) -> str:
 def main() -> None:
     """Print the table, or that there is no experiment."""
     experiments = dvc.api.exp_show()
-    parameters = set(yaml.safe_load(Path("params.yaml").read_text()))
+    parameters = set(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")))
     if not any(row["Experiment"] for row in experiments):
         console.say("There is no experiment yet: dvc exp run -S lr=0.05 makes one.")
         return

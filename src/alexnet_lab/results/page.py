@@ -197,7 +197,9 @@ def _chart(
     }
 
 
-TEMPLATE = Template(Path(__file__).with_name("page.html").read_text())  # $body, $library, $specs
+TEMPLATE = Template(
+    Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+)  # $body, $library, $specs
 
 
 def main() -> None:

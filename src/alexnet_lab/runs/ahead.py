@@ -68,6 +68,6 @@ def _at(tree: Any, key: str) -> Any:
 def read_yaml(path: Path) -> Tree:
     """What a YAML file holds; nothing if it cannot be read."""
     try:
-        return dict(yaml.load(path.read_text(), _Loader) or {})  # noqa: S506  # a safe loader
+        return dict(yaml.load(path.read_text(encoding="utf-8"), _Loader) or {})  # noqa: S506  # a safe loader
     except (OSError, ValueError, yaml.YAMLError):
         return {}
