@@ -14,6 +14,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 from dvc.repo import Repo
+from dvc.repo.reproduce import plan_repro
 from dvc.stage import PipelineStage
 from packaging.requirements import Requirement
 
@@ -158,8 +159,8 @@ def views(stage: PipelineStage) -> Callable[[Study], Any]:
                 study.exercise("augmentation").images,
                 [recipe.augment for recipe in study.exercise("augmentation").variants.values()],
             )
-        case "stages/report.py":
-            return lambda study: study  # it checks the whole file
+        case "stages/check.py" | "stages/report.py":
+            return lambda study: study  # the whole file
     raise AssertionError(f"no view for {script}")
 
 
@@ -382,6 +383,15 @@ def test_a_stage_imports_cli_before_anything_slow() -> None:
     for script in (ROOT / "stages").glob("*.py"):
         found = re.search(r"^from alexnet_lab\b.*", script.read_text(), re.MULTILINE)
         assert found and found[0].startswith("from alexnet_lab import cli"), script.name
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # in building DVC's graph
+def test_a_refused_value_stops_before_any_other_stage() -> None:
+    """DVC removes a stage's outputs before it runs; `check` comes before all of them."""
+    with Repo(ROOT) as repo:
+        graph = repo.index.graph
+        check = [stage for stage in graph if stage.addressing == "check"]
+        assert len(plan_repro(graph, check, downstream=True)) == len(graph)
 
 
 def test_stages_only_adapt() -> None:

@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from alexnet_lab import params
+from alexnet_lab.cli import BACK
 from alexnet_lab.params.study import Study
 from alexnet_lab.results.analysis import Comparison, compare_variants, family
 from alexnet_lab.results.claims import VERDICTS
@@ -487,6 +488,11 @@ def test_every_key_that_a_what_if_sets_exists(page: Path) -> None:
     for new, key in re.findall(r"-S '?(\+?)([\w.]+)=", page.read_text()):
         keys = key.split(".")
         lookup("params.yaml", keys[:-1] if new else keys)
+
+
+def test_the_way_back_is_what_a_failing_stage_says() -> None:
+    text = (ROOT / "docs/what-ifs.md").read_text("utf-8")
+    assert BACK.partition(": ")[2] in text.partition("## The way back")[2]
 
 
 def test_the_map_is_the_tree() -> None:

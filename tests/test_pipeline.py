@@ -63,6 +63,7 @@ def call(project: Path, *command: str, **more: str) -> Ran:
 
 # The command that dvc.yaml has for activation@relu and what it stands on, typed out.
 WORDS = {
+    "check": "python stages/check.py --topics claims.yaml --out checked.txt",
     "prepare": "python stages/prepare.py mnist --sample data/sample/mnist --out data/mnist",
     "train": "python stages/train.py activation relu --data data --curves c.csv --timing t.csv",
 }
@@ -106,6 +107,7 @@ def test_a_stage_works_in_a_locale_that_is_not_utf_8(project: Path) -> None:
 @pytest.mark.parametrize(
     ("stage", "change", "said"),
     [
+        ("check", lambda raw: raw.update(epochs=0), "params.yaml: epochs should be"),
         ("prepare", lambda raw: raw.update(epochs=0), "params.yaml: epochs should be"),
         ("train", lambda raw: raw["batchnorm"]["train"].update(lrr=1), "unknown key 'lrr'"),
     ],
@@ -119,7 +121,15 @@ def test_a_wrong_parameter_anywhere_stops_before_any_training(
     ran = run_stage(project, stage)
     assert ran.returncode == 1
     assert said in ran.stderr and ran.stderr.count("\n") == 1
-    assert not (project / "data/mnist").exists() and not (project / "c.csv").exists()
+    made = ("checked.txt", "data/mnist", "c.csv")
+    assert not [path for path in made if (project / path).exists()]
+
+
+def test_what_stops_a_stage_of_dvcs_says_the_way_back(project: Path) -> None:
+    """A recipe that does not fit the images is found out late: DVC has removed the outputs."""
+    ran = call(project, *WORDS["train"].split(), DVC_STAGE="activation@relu")  # without data
+    assert ran.returncode == 1 and "data/mnist cannot be read" in ran.stderr
+    assert ran.stderr.splitlines()[-1].startswith("To go back to what is committed: git checkout")
 
 
 # --- through DVC: minutes ---
@@ -157,8 +167,9 @@ def commit(project: Path) -> None:
 
 
 def stages_run(ran: Ran) -> set[str]:
+    """But for `check`, which reads params.yaml whenever anything in it has changed."""
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    return set(re.findall(r"^Running stage '(.+)':", ran.stdout, re.MULTILINE))
+    return {*re.findall(r"^Running stage '(.+)':", ran.stdout, re.MULTILINE)} - {"check"}
 
 
 def experiment(project: Path, *settings: str, targets: tuple[str, ...] = ()) -> Ran:
@@ -344,6 +355,18 @@ def test_a_key_that_no_stage_knows_is_refused_too(done: Path) -> None:
     ran = call(done, "dvc", "exp", "run", "-S", "+schedules.lr=0.05")
     assert ran.returncode != 0
     assert "params.yaml: schedules has the unknown key 'lr'" in ran.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("value", ["epochs=0", "data.source=web", "benchmark.iterations=0"])
+def test_a_refused_value_removes_nothing(done: Path, value: str) -> None:
+    ran = call(done, "dvc", "exp", "run", "-S", value)
+    assert ran.returncode != 0 and "No result is lost: correct it, or git checkout" in ran.stderr
+    changed = ["git", "diff", "--name-only"]
+    assert subprocess.check_output(changed, cwd=done, text=True) == "params.yaml\n"
+    assert (done / "data/mnist").exists()
+    subprocess.run(["git", "checkout", "-q", "params.yaml"], cwd=done, check=True)
+    assert stages_run(call(done, "dvc", "repro")) == set()
 
 
 @pytest.mark.slow

@@ -50,6 +50,7 @@ def main() -> None:
     discard(WORK)
     before, now = checkout(base, WORK / "before"), copy_of_this(WORK / "now")
     old = {stage.name: stage for stage in stages(before)}
+    dvc(Path(), "repro", "--quiet", "check")  # what all stages depend on may not be there yet
     stale = {}
     for stage in provable_stages():
         if reason := reason_to_run(stage, old, before):

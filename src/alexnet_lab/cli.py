@@ -28,6 +28,11 @@ def _dvc() -> int:
     return pid
 
 
+# DVC has removed the outputs of a stage that runs.
+BACK = (
+    "To go back to what is committed: git checkout params.yaml dvc.lock metrics plots REPORT.md && "
+    "git clean -fdq metrics plots && dvc checkout --allow-missing"
+)
 DVC = _dvc()  # before a stage imports torch
 
 
@@ -47,7 +52,8 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        sys.exit(f"{error}")
+        removed = "DVC_STAGE" in os.environ and "git checkout" not in f"{error}"
+        sys.exit(f"{error}\n{BACK if removed else ''}".rstrip())
     except Stopped as stopped:
         _end(stopped.signal)
 
