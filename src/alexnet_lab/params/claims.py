@@ -35,6 +35,13 @@ class Measurable(Claimed):
         """The pairs of which the first is said to have more; a bound has one variant alone."""
         return ()
 
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The variants that it names, each once."""
+        named = (getattr(self, key, None) for key in ("of", "less", "over"))
+        stepped = (name for step in self.steps for name in step)
+        return tuple(dict.fromkeys(name for name in (*named, *stepped) if name))
+
 
 class Value(Measurable):
     """A quantity of one variant has this value."""

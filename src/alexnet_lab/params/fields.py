@@ -25,10 +25,18 @@ RESERVED = {"on", "off", "yes", "no", "y", "n", "true", "false", "null"}
 RESERVED |= {"size", "nfiles", "isexec"}
 
 
+def shown(value: Any) -> str:
+    """A value as a message shows it: its beginning, if it is long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
 def name_of(value: Any) -> Any:
     """The value, if YAML and DVC both take it for a name. ValueError if not."""
     if not isinstance(value, str) or not re.fullmatch("[a-z][a-z0-9_]*", value):
-        raise ValueError(f"the name {value!r} should be a-z, 0-9 and _, and start with a letter")
+        raise ValueError(
+            f"the name {shown(value)} should be a-z, 0-9 and _, and start with a letter"
+        )
     if value in RESERVED:
         raise ValueError(f"the name '{value}' means something else to YAML or DVC; choose another")
     return value
@@ -61,7 +69,7 @@ class Strict(BaseModel):
         unknown = sorted(map(str, set(data) - set(cls.model_fields))) if is_map(data) else []
         if unknown and not cls.model_config.get("extra"):
             known = ", ".join(cls.model_fields)
-            raise ValueError(f"has the unknown key {unknown[0]!r}; allowed here: {known}")
+            raise ValueError(f"has the unknown key {shown(unknown[0])}; allowed here: {known}")
         return data
 
 

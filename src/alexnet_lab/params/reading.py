@@ -1,7 +1,9 @@
 """Read params.yaml and claims.yaml. Whatever is wrong becomes one sentence that names the key."""
 
 import re
+import subprocess
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,11 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.params.claims import Topic, Topics
-from alexnet_lab.params.fields import is_map, name_of
+from alexnet_lab.params.claims import Measurable, Topic, Topics
+from alexnet_lab.params.fields import is_map, name_of, shown
 from alexnet_lab.params.study import Study
+
+LONGEST = 285  # characters of a message after the file's name
 
 
 def load(path: Path = Path("params.yaml")) -> Study:
@@ -33,7 +37,38 @@ def load_claims(study: Study, path: Path = Path("claims.yaml")) -> Topics:
     for name, topic in topics.items():
         if topic.under and (topic.under not in known or topics[topic.under].under):
             raise UserError(f"{path}: {name}.under should be an exercise, not '{topic.under}'.")
+        for claim, content in topic.claims.items():
+            if isinstance(content, Measurable) and name != "takeaways":
+                _check_variants(study, f"{path}: {name}.claims.{claim}", name, content.variants)
     return {name: topics.get(name, Topic()) for name in known}
+
+
+def _check_variants(study: Study, claim: str, name: str, named: Sequence[str]) -> None:
+    """UserError if a claim names a variant that is not there and was not in the last commit.
+
+    `dvc exp run -S '~schedules.variants.step'` takes one away: its claims are then not measured.
+    """
+    if name == "benchmark":
+        known, allowed = {v for v in named if re.fullmatch(r"\d+|mean", v)}, "a batch size or mean"
+    else:
+        variants = study.exercise(name).variants
+        known, allowed = {*variants}, f"one of {', '.join(variants)}"
+        if not known.issuperset(named):
+            known |= _committed_variants(name)
+    for variant in named:
+        if variant not in known:
+            sentence = f"{claim} names the variant {shown(variant)}; it should be {allowed}"
+            raise UserError(f"{sentence[: LONGEST + 15]}.")
+
+
+def _committed_variants(exercise: str) -> set[str]:
+    """Those of the last commit; none without git."""
+    command = ("git", "show", "HEAD:./params.yaml")
+    try:
+        text = subprocess.run(command, capture_output=True, check=True).stdout  # noqa: S603  # fixed words
+        return {*yaml.safe_load(text)[exercise]["variants"]}
+    except (OSError, subprocess.CalledProcessError, yaml.YAMLError, KeyError, TypeError):
+        return set()
 
 
 def parse(raw: Any, name: str = "params.yaml") -> Study:
@@ -47,7 +82,13 @@ def _yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} cannot be read: {_one_line(str(error))}") from error
+
+
+def _one_line(text: str) -> str:
+    """At most LONGEST characters of it."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 def _validated(kind: TypeAdapter[Any], raw: Any, name: str, known: Sequence[str], rest: str) -> Any:
@@ -61,9 +102,7 @@ def _validated(kind: TypeAdapter[Any], raw: Any, name: str, known: Sequence[str]
     try:
         return kind.validate_python(raw)
     except ValidationError as error:
-        raise UserError(
-            f"{name}: {' '.join(_sentence(error, raw, known, rest).split())}"
-        ) from error
+        raise UserError(f"{name}: {_one_line(_sentence(error, raw, known, rest))}") from error
 
 
 def _sentence(error: ValidationError, raw: Any, known: Sequence[str], rest: str) -> str:
@@ -74,7 +113,8 @@ def _sentence(error: ValidationError, raw: Any, known: Sequence[str], rest: str)
     fault = error.errors(include_url=False)[0]
     location = fault["loc"]
     if fault["type"] == "model_type" and len(location) == 1 and location[0] not in known:
-        return f"unknown key '{location[0]}'; allowed at the top are {', '.join(known)} and {rest}."
+        top = f"allowed at the top are {', '.join(known)} and {rest}"
+        return f"unknown key {shown(location[0])}; {top}."
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
     message = re.sub("dictionary.*", "mapping", message.replace("tuple", "list"))
     key = _written(location, raw, fault["type"] == "missing")
@@ -83,22 +123,32 @@ def _sentence(error: ValidationError, raw: Any, known: Sequence[str], rest: str)
     if fault["type"] == "union_tag_invalid":
         context = fault["ctx"]
         tag = context["discriminator"].strip("'")
-        return f"{key}.{tag} should be one of {context['expected_tags']}, not '{context['tag']}'."
+        got = shown(context["tag"])
+        return f"{key}.{tag} should be one of {context['expected_tags']}, not {got}."
     if fault["type"] == "too_short":
         message = "should have at least one entry"
     got = fault["input"]
-    shown = fault["type"] not in ("missing", "too_short") and not is_map(got)
-    return f"{key} {message[0].lower()}{message[1:]}{f', not {got!r}' if shown else ''}."
+    if fault["type"] == "literal_error" and len(f"{key} {message}, not {shown(got)}.") > LONGEST:
+        words = re.findall(r"'\w+'", message)
+        near = ", ".join(get_close_matches(f"'{got}'"[:60], words, cutoff=0))
+        message = f"should be one of {len(words)} words that params/study.py lists, such as {near}"
+    echoed = fault["type"] not in ("missing", "too_short") and not is_map(got)
+    return f"{key} {message[0].lower()}{message[1:]}{f', not {shown(got)}' if echoed else ''}."
 
 
 def _written(location: tuple[int | str, ...], raw: Any, missing: bool) -> str:
     """The location as a dotted key, without the union tags that pydantic adds."""
-    path, node = "", raw
+    path, node, tagged = "", raw, False
     for index, step in enumerate(location):
+        if is_map(node) and not tagged and step in (node.get("kind"), node.get("op")):
+            tagged = True  # a key may have the same name as the tag
+            continue
+        tagged = False
         if is_map(node) and step in node:
             path, node = f"{path}.{step}", node[step]
         elif isinstance(node, list | tuple) and isinstance(step, int) and step < len(node):
             path, node = f"{path}[{step}]", node[step]
         elif index == len(location) - 1 and missing:
             path = f"{path}.{step}"
-    return path.removeprefix(".")
+    path = path.removeprefix(".")
+    return path if len(path) <= LONGEST // 2 else f"{path[: LONGEST // 2 - 1]}…"

@@ -6,7 +6,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.params.fields import Count, Integer, Name, Number, Positive, Seeds, Strict, is_map
+from alexnet_lab.params.fields import (
+    Count,
+    Integer,
+    Name,
+    Number,
+    Positive,
+    Seeds,
+    Strict,
+    is_map,
+    shown,
+)
 from alexnet_lab.params.recipes import Arithmetic, Recipe
 
 OVERRIDES = ("lr", "epochs", "batch_size")  # top-level keys that override every recipe
@@ -118,10 +128,12 @@ class Exercise(Strict):
     @model_validator(mode="after")
     def _has_baseline(self) -> Self:
         if self.compare.baseline not in self.variants:
-            raise ValueError(f"has no variant '{self.compare.baseline}', its compare.baseline")
+            raise ValueError(f"has no variant {shown(self.compare.baseline)}, its compare.baseline")
         for variant, other in self.compare.against.items():
             if unknown := {variant, other} - {*self.variants}:
-                raise ValueError(f"has no variant '{min(unknown)}', which compare.against names")
+                raise ValueError(
+                    f"has no variant {shown(min(unknown))}, which compare.against names"
+                )
             if variant in (other, self.compare.baseline):
                 raise ValueError(
                     f"should not name '{variant}' in compare.against: it would be compared with "
@@ -166,7 +178,7 @@ class Study(Strict):
     batch_size: Count | None
     seeds: Seeds | None
     threads: Count
-    precision: Literal["auto"] | Arithmetic
+    precision: Literal["auto", "fp32", "bf16"]
     data: Data
     benchmark: Benchmark
 

@@ -117,9 +117,9 @@ def check(exercise: str, claim: Claim, topic: Topic, measured: Measured, how: Ju
         case Within():
             return _within(exercise, claim)
     values = measured.get(claim.quantity)
-    if values is None or not {*_variants(claim)} <= {*values.variants}:
+    if values is None or not {*claim.variants} <= {*values.variants}:
         return Finding(exercise, claim, NOT_MEASURED)
-    if all(values.runs[name].isna().all() for name in _variants(claim)):
+    if all(values.runs[name].isna().all() for name in claim.variants):
         return _never(exercise, claim, values)
     match claim:
         case Value() | Difference() | Ratio():
@@ -127,15 +127,6 @@ def check(exercise: str, claim: Claim, topic: Topic, measured: Measured, how: Ju
         case Below():
             return _below(exercise, claim, values, how)
     return _steps(exercise, claim, values, how)
-
-
-def _variants(claim: Number | Statement | Below) -> tuple[str, ...]:
-    match claim:
-        case Value(of=of):
-            return (of,)
-        case Difference(of=of, less=other) | Ratio(of=of, over=other):
-            return (of, other)
-    return tuple(dict.fromkeys(name for step in claim.steps for name in step))
 
 
 def _within(exercise: str, claim: Within) -> Finding:
@@ -150,7 +141,7 @@ def _never(exercise: str, claim: Number | Statement | Below, values: Sample) -> 
     """No run has the quantity: it was not recorded, or no run gets to the threshold."""
     if claim.quantity != "epochs_to_threshold":
         return Finding(exercise, claim, NOT_MEASURED, note="these runs did not record it")
-    runs = values.runs[_variants(claim)[0]]
+    runs = values.runs[claim.variants[0]]
     decided = isinstance(claim, Value) and len(runs) >= FEWEST
     return Finding(exercise, claim, INCOMPATIBLE if decided else UNDECIDED, estimate(runs))
 
