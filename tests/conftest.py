@@ -18,7 +18,7 @@ from alexnet_lab.runs.site import Site
 from alexnet_lab.runs.store import Store
 
 ROOT = Path(__file__).parent.parent
-SETTINGS = ("RUNS", "RUNS_GIB", "COMMITTED", "WORKERS", "DEVICE")
+SETTINGS = ("DATA", "RUNS", "RUNS_GIB", "COMMITTED", "WORKERS", "DEVICE")
 
 
 @pytest.fixture(autouse=True)

@@ -1,15 +1,23 @@
 """What breaks in users' hands: where the project lies, how git and pip are set, what is gone."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from alexnet_lab.data.fetch import from_folder
+from alexnet_lab.data.sources import IMAGE_SETS, SourceError
+from alexnet_lab.errors import UserError
+from alexnet_lab.machine.hardware import this_machine
 from alexnet_lab.results.review import files_at
 from alexnet_lab.runs import committed
+from alexnet_lab.runs.stage import worker_count
+from alexnet_lab.runs.store import the_store
 from tests.conftest import ROOT, forget
 
 # Every character that a folder's name can have and make setup takes; tried with the real one, too.
@@ -137,6 +145,65 @@ def test_make_does_without_dvcs_temporary_folder(tmp_path: Path) -> None:
     assert run(project, "make", "setup", "PYTHON=./python").returncode == 0
     assert (project / ".venv/plots.html").exists()
     assert "html_template = ../.venv/plots.html" in (ROOT / ".dvc/config").read_text()
+
+
+# --- settings ---
+
+
+def test_a_setting_may_begin_with_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ALEXNET_LAB_RUNS", "~/runs")
+    assert the_store().folder == tmp_path / "runs"
+    monkeypatch.setenv("ALEXNET_LAB_DATA", "~/data")
+    (tmp_path / "data").mkdir()
+    with pytest.raises(SourceError, match=f"{tmp_path}/data has neither the files nor"):
+        from_folder(IMAGE_SETS["mnist"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("RUNS", "file", "ALEXNET_LAB_RUNS names file, which is a file; it should name a folder"),
+        ("RUNS", "~nobody-here/x", "ALEXNET_LAB_RUNS is '~nobody-here/x': "),
+        ("DATA", "file", "ALEXNET_LAB_DATA names file, which is a file; it should name a folder"),
+        ("DATA", "nowhere", "ALEXNET_LAB_DATA names nowhere, which is not there"),
+        ("DATA", "~nobody-here/x", "ALEXNET_LAB_DATA is '~nobody-here/x': "),
+        ("COMMITTED", "false", "ALEXNET_LAB_COMMITTED is 'false'; it should be 0 or 1"),
+        ("WORKERS", "many", "ALEXNET_LAB_WORKERS is 'many'; it should be a whole number from 1"),
+        ("DEVICE", "tpu", "ALEXNET_LAB_DEVICE is 'tpu'; it should be cpu or cuda"),
+        ("RUNS_GIB", "lots", "ALEXNET_LAB_RUNS_GIB is 'lots'; it should be a number of GiB"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_in_one_sentence(
+    setting: str, value: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    read(setting)  # not set, it says nothing
+    monkeypatch.setenv(f"ALEXNET_LAB_{setting}", "")
+    read(setting)
+    monkeypatch.setenv(f"ALEXNET_LAB_{setting}", value)
+    with pytest.raises(UserError, match=re.escape(said)) as error:
+        read(setting)
+    assert "\n" not in str(error.value)
+
+
+def read(setting: str) -> None:
+    forget()
+    match setting:
+        case "RUNS" | "RUNS_GIB":
+            the_store()
+        case "DATA":
+            with suppress(SourceError):
+                from_folder(IMAGE_SETS["mnist"])
+        case "COMMITTED":
+            committed.committed()
+        case "WORKERS":
+            worker_count(1, this_machine())
+        case "DEVICE":
+            this_machine()
 
 
 # --- in a subfolder of a bigger repository ---

@@ -129,6 +129,21 @@ def _finite(content: Any) -> Any:
     return content
 
 
+def folder_setting(variable: str) -> Path | None:
+    """The folder that an environment variable names, which need not exist; None without one.
+
+    UserError if it is a file, or ``~`` leads nowhere.
+    """
+    setting = os.environ.get(variable, "")
+    try:
+        folder = Path(setting).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{variable} is '{setting}': {error}") from error
+    if folder.is_file():
+        raise UserError(f"{variable} names {setting}, which is a file; it should name a folder.")
+    return folder if setting else None
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file. UserError if it is missing or broken."""
     try:

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 
+from alexnet_lab.errors import UserError
 from alexnet_lab.learning.epoch import Epoch
 from alexnet_lab.runs.records import Record
 
@@ -53,9 +54,13 @@ def committed_seconds(exercise: str, variant: str = "*") -> list[float]:
 def _files() -> dict[PurePosixPath, Rows]:
     """The training exercises' CSV files in the last commit.
 
-    ALEXNET_LAB_COMMITTED=0 leaves them out, so that they are trained again.
+    ALEXNET_LAB_COMMITTED=0 leaves them out, so that they are trained again. UserError if it is
+    neither that nor 1.
     """
-    if os.environ.get("ALEXNET_LAB_COMMITTED") == "0":
+    setting = os.environ.get("ALEXNET_LAB_COMMITTED") or "1"
+    if setting not in ("0", "1"):
+        raise UserError(f"ALEXNET_LAB_COMMITTED is '{setting}'; it should be 0 or 1.")
+    if setting == "0":
         return {}
     command = ("git", "archive", "HEAD", f"{CURVES}", f"{TIMING}")
     try:

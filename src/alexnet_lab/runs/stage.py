@@ -109,7 +109,7 @@ def worker_count(threads: int, hardware: Hardware) -> int:
     UserError if that is no whole number from 1.
     """
     setting = os.environ.get("ALEXNET_LAB_WORKERS")
-    if setting is None:
+    if not setting:
         return 1 if hardware.device == "cuda" else max(1, core_count() // threads)
     if not setting.isdecimal() or int(setting) < 1:
         raise UserError(f"ALEXNET_LAB_WORKERS is '{setting}'; it should be a whole number from 1.")

@@ -19,7 +19,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.machine.files import discard
+from alexnet_lab.machine.files import discard, folder_setting
 
 DIGEST = hashlib.sha256().digest_size * 2  # hexadecimal digits, then a line's end
 BOUND = 2 * 2**30  # bytes
@@ -159,7 +159,7 @@ def _status(path: Path) -> tuple[float, int]:
 def the_store() -> Store:
     """The store in ALEXNET_LAB_RUNS or .runs; ALEXNET_LAB_RUNS_GIB bounds its states.
 
-    UserError if that is no number.
+    UserError if that is no number, or no folder.
     """
     bound = os.environ.get("ALEXNET_LAB_RUNS_GIB", "")
     try:
@@ -170,7 +170,7 @@ def the_store() -> Store:
         raise UserError(
             f"ALEXNET_LAB_RUNS_GIB is '{bound}'; it should be a number of GiB, such as 2."
         ) from error
-    return Store(Path(os.environ.get("ALEXNET_LAB_RUNS") or _project() / ".runs"), size)
+    return Store(folder_setting("ALEXNET_LAB_RUNS") or _project() / ".runs", size)
 
 
 def _project() -> Path:
