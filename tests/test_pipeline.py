@@ -101,7 +101,7 @@ def test_a_stage_works_in_a_locale_that_is_not_utf_8(project: Path) -> None:
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     ran = call(project, *command.replace("${item}", "activation").split(), **locale)
     assert ran.returncode == 0, ran.stderr
-    assert "relu" in ran.stdout and (project / "plots/activation.png").exists()
+    assert "97.68 +- 0.10" in ran.stdout and (project / "plots/activation.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -272,6 +272,19 @@ def test_a_new_variant_trains_alone_and_is_compared(done: Path) -> None:
     assert ran == {"schedules@warm", "compare@schedules", "report"}
     assert "warm" in json.loads((done / "metrics/schedules.json").read_text())
     assert "| warm " in (done / "REPORT.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_variant_that_is_taken_away_is_drawn_no_more(done: Path) -> None:
+    """Its files stay in the last commit's folders, and nothing reads them."""
+    assert what_if(done, "~schedules.variants.step") == {"compare@schedules", "report"}
+    shown = call(done, "dvc", "plots", "show", "--json")
+    charts = json.loads(shown.stdout)["data"]
+    assert "metrics/runs/schedules/cosine.csv" in charts
+    assert not [name for name in charts if "schedules/step" in name]
+    points = charts["schedules"][0]["content"]["data"]["values"]
+    assert {point["variant"] for point in points} == {*RAW["schedules"]["variants"]} - {"step"}
+    assert "| step " not in (done / "REPORT.md").read_text("utf-8")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 A stage imports this first, so that Ctrl-C is handled while torch is being imported.
 """
 
+import codecs
 import io
 import os
 import signal
@@ -33,6 +34,18 @@ BACK = (
     "To go back to what is committed: git checkout params.yaml dvc.lock metrics plots REPORT.md && "
     "git clean -fdq metrics plots && dvc checkout --allow-missing"
 )
+# What a terminal shows whose encoding lacks a character.
+PLAIN = dict(zip("▁▂▃▄▅▆▇█▲▼–—×′…", ".:-=+*##^v--x'.", strict=True)) | {"±": "+-", "→": "->"}
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """An error handler for encoding."""
+    assert isinstance(error, UnicodeEncodeError)  # noqa: S101  # only ever used for output
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN.get(letter, "?") for letter in lacking), error.end
+
+
+codecs.register_error("plain", _plain)
 DVC = _dvc()  # before a stage imports torch
 
 
@@ -47,8 +60,8 @@ def run(main: Callable[[], None]) -> None:
     if "DVC_STAGE" in os.environ:
         threading.Thread(target=_stop_with_dvc, daemon=True).start()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a locale may lack ± and –
-            stream.reconfigure(errors="replace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plain")
     try:
         main()
     except UserError as error:

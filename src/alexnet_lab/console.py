@@ -82,8 +82,7 @@ def sparkline(values: Sequence[float], width: int = 16, top: float = 0) -> str:
     ends = [len(values) * (n + 1) // width for n in range(width)]
     parts = [values[end - 1] for end in ends] if len(values) > width else values
     top = top or max(parts, default=0) or 1
-    steps = ".:-=+*#%" if console.options.ascii_only else "▁▂▃▄▅▆▇█"
-    return "".join(steps[min(7, int(8 * value / top))] for value in parts)
+    return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * value / top))] for value in parts)
 
 
 def show_table(title: str, frame: pd.DataFrame) -> None:
