@@ -38,7 +38,7 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "data/sample/README.md"]
 MOST_WORDS = 900  # in the README, code and tables included
 # Folders that commands make, and git's remote.
-MADE = ("demo", ".venv", ".runs", "progress", "origin")
+MADE = ("demo", ".venv", ".runs", ".dvc", "dvc_plots", "progress", "origin")
 
 DOCUMENTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README.md"]
 
