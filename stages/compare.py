@@ -1,13 +1,14 @@
-"""Compare an exercise's variants: metrics to diff, the whole summary, curves, figure, table."""
+"""Compare an exercise's variants: metrics to diff, the summary, curves, figure, the answer."""
 
 import argparse
 from pathlib import Path
 
 from alexnet_lab import cli, console, params
 from alexnet_lab.machine.files import replace, write_json
-from alexnet_lab.results.analysis import metrics, summarize
+from alexnet_lab.results.analysis import compare_variants, metrics, summarize
 from alexnet_lab.results.figures import training_figure
 from alexnet_lab.results.runs import read
+from alexnet_lab.results.sections import training_answer
 from alexnet_lab.results.tables import summary_table
 
 
@@ -20,14 +21,16 @@ def main() -> None:
 
     study = params.load()
     exercise = study.exercise(args.exercise)
-    claims = params.load_claims(study, args.topics)[args.exercise].claims.values()
+    topic = params.load_claims(study, args.topics)[args.exercise]
+    claims = topic.claims.values()
     runs = read(exercise, args.runs, args.timing)
     summary = summarize(runs)
     write_json(metrics(summary, runs), args.metrics)
     write_json(summary, args.summary)
     replace(args.curves, runs.curves.set_index("variant").to_csv)
     replace(args.plot, training_figure(runs, claims=claims).savefig)
-    console.show_table(args.exercise, summary_table(summary, runs.compare))
+    console.show_table(topic.question or args.exercise, summary_table(summary, runs.compare))
+    console.say(training_answer(summary, compare_variants(runs, claims), runs).replace("**", ""))
 
 
 if __name__ == "__main__":

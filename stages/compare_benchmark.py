@@ -1,4 +1,4 @@
-"""Compare the devices of the benchmark: the metrics to diff, the figure, a table."""
+"""Compare the devices of the benchmark: the metrics to diff, the figure, the answer."""
 
 import argparse
 from pathlib import Path
@@ -7,6 +7,7 @@ from alexnet_lab import cli, console, params
 from alexnet_lab.machine.files import replace, write_json
 from alexnet_lab.results.figures import benchmark_figure
 from alexnet_lab.results.runs import read_runs
+from alexnet_lab.results.sections import benchmark_answer
 from alexnet_lab.results.throughput import benchmark_metrics, throughput
 
 
@@ -23,6 +24,7 @@ def main() -> None:
     replace(args.plot, benchmark_figure(timing, facts).savefig)
     rates = throughput(timing).set_index("variant").round(3)
     console.show_table("benchmark: training steps of AlexNet", rates)
+    console.say(benchmark_answer(timing))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
 
 if TYPE_CHECKING:  # only for annotations: a stage should not wait for torch before its first line
     import numpy as np
@@ -29,11 +29,11 @@ def say(line: str) -> None:
 def follow(
     records: Iterable[tuple[Record, bool]], titles: Mapping[int, str], total: int
 ) -> Iterator[Record]:
-    """Pass each record on, and show one progress bar per seed, with its accuracy as a curve.
+    """Pass each record on, and show one line per seed, with its accuracy as a curve.
 
-    Without a terminal, print one line per epoch that was trained.
+    Without a terminal, or on a dumb one, print one line per epoch that was trained.
     """
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         for record, trained in records:
             epoch = record.epoch
             if trained:
@@ -42,15 +42,11 @@ def follow(
                 )
             yield record
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=16),
-        TextColumn("{task.completed}/{task.total} epochs {task.fields[curve]}"),
-        TextColumn("{task.fields[numbers]}"),
-        TimeRemainingColumn(),
-    )
+    plain = Column(no_wrap=True)
+    shown = ("description}", "completed}/{task.total}", "fields[curve]:<16}", "fields[numbers]}")
+    columns = [TextColumn(f"{{task.{field}", table_column=plain) for field in shown]
     accuracies: dict[int, list[float]] = {seed: [] for seed in titles}
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, TimeRemainingColumn(compact=True), console=console) as progress:
         bars = {
             seed: progress.add_task(title, total=total, numbers="", curve="")
             for seed, title in titles.items()
@@ -62,7 +58,7 @@ def follow(
                 bars[epoch.seed],
                 completed=epoch.epoch,
                 curve=sparkline(so_far),
-                numbers=_numbers(epoch),
+                numbers=f"{epoch.test_accuracy:5.2f} %",
             )
             yield record
 
