@@ -59,12 +59,13 @@ def read_runs(folder: Path, variants: Iterable[str]) -> pd.DataFrame:
     UserError if one is missing or is no CSV file.
     """
     return pd.concat(
-        [_read_csv(folder / f"{name}.csv").assign(variant=name) for name in variants],
+        [read_csv(folder / f"{name}.csv").assign(variant=name) for name in variants],
         ignore_index=True,
     )
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV file. UserError if it is missing or is no such file."""
     try:
         return pd.read_csv(path)
     except (OSError, ValueError) as error:
