@@ -17,17 +17,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from alexnet_lab.params.recipes import Recipe
+from alexnet_lab.params.recipes import Mlp, Model
 from alexnet_lab.results.analysis import before_divergence
 from alexnet_lab.results.figures import ROW, STYLE, WIDTH, colours
 from alexnet_lab.results.quantities import COLUMNS, layer_norms
 from alexnet_lab.results.runs import Runs
 
-Recipes = Mapping[str, Recipe]  # by variant
+Models = Mapping[str, Model]  # by variant
 Picture = Literal["loss_and_rate", "layer_gradients"]
 
 
-def loss_and_rate(runs: Runs, _: Recipes) -> Figure:
+def loss_and_rate(runs: Runs, _: Models) -> Figure:
     """Training and test loss above, the learning rate beneath, on one axis of epochs."""
     shown = replace(runs, curves=before_divergence(runs))
     colour = colours(runs.variants)
@@ -49,28 +49,28 @@ def loss_and_rate(runs: Runs, _: Recipes) -> Figure:
     return figure
 
 
-def layer_gradients(runs: Runs, recipes: Recipes) -> Figure:
-    """Of networks of dense layers, the gradient's norm by layer, a line per epoch.
+def layer_gradients(runs: Runs, models: Models) -> Figure:
+    """The gradient's norm by layer, a line per epoch; a panel per depth and activation.
 
-    One panel per depth and activation.
+    Other networks than those of dense layers are left out.
     """
-    curves = runs.curves.dropna(subset=["layer_gradients"])
-    models = {variant: recipes[variant].model.model_dump() for variant in runs.variants}
-    depths = sorted({len(model["hidden"]) for model in models.values()})
-    kinds = list(dict.fromkeys(model["activation"] for model in models.values()))
-    epochs = sorted(curves["epoch"].unique())
-    shades = mpl.colormaps["viridis_r"](np.linspace(0.2, 1, len(epochs)))  # paler is hard to see
+    dense = {name: model for name, model in models.items() if isinstance(model, Mlp)}
+    depths = sorted({len(model.hidden) for model in dense.values()})
+    kinds = list(dict.fromkeys(model.activation for model in dense.values()))
+    epochs = sorted(runs.curves["epoch"].unique())
+    spread = np.linspace(0.2, 1, len(epochs))  # paler is hard to see
+    shades = [to_hex(shade) for shade in mpl.colormaps["viridis_r"](spread)]
     with mpl.rc_context(STYLE):
         size = (WIDTH, 2.5 * len(depths) + 0.4)
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(len(depths), len(kinds), sharey=True, squeeze=False)
-        for variant, model in models.items():
-            place = depths.index(len(model["hidden"])), kinds.index(model["activation"])
-            axis, rows = axes[place], curves[curves["variant"] == variant]
-            for epoch, shade in zip(epochs, shades, strict=True):
-                norms = layer_norms(rows.loc[rows["epoch"] == epoch, "layer_gradients"])
-                _band(axis, norms.T, norms.median(), to_hex(shade))
-            axis.set(title=f"{model['activation']}, {len(model['hidden'])} hidden", yscale="log")
+        for name, model in dense.items():
+            axis = axes[depths.index(len(model.hidden)), kinds.index(model.activation)]
+            by_epoch = runs.curves[runs.curves["variant"] == name].groupby("epoch")
+            for (_, texts), shade in zip(by_epoch["layer_gradients"], shades, strict=True):
+                norms = layer_norms(texts)
+                _band(axis, norms.T, norms.median(), shade)
+            axis.set(title=f"{model.activation}, {len(model.hidden)} hidden layers", yscale="log")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         for axis in axes[-1]:
             axis.set_xlabel("layer, from the image")
@@ -90,7 +90,7 @@ def _band(axis: Axes, by_seed: pd.DataFrame, line: "pd.Series[float]", shade: st
     return drawn
 
 
-PICTURES: dict[Picture, Callable[[Runs, Recipes], Figure]] = {
+PICTURES: dict[Picture, Callable[[Runs, Models], Figure]] = {
     "loss_and_rate": loss_and_rate,
     "layer_gradients": layer_gradients,
 }
