@@ -9,21 +9,21 @@ from alexnet_lab.results.claims import Judging, check_all
 from alexnet_lab.results.figures import overview_figure
 from alexnet_lab.results.page import benchmark_charts, page, read_pictures, training_charts
 from alexnet_lab.results.report import ledger, made_of, remarks, report
-from alexnet_lab.results.runs import read, read_runs
+from alexnet_lab.results.runs import read, read_csv
 from alexnet_lab.results.sections import benchmark_section, training_section
+from alexnet_lab.results.throughput import read_benchmark
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("runs", "timing", "topics", "claims", "plots", "out"):
+    for name in ("runs", "timing", "layers", "topics", "claims", "plots", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args, study = parser.parse_args(), params.load()
     topics = params.load_claims(study, args.topics)
-    devices = study.benchmark.variants
-    steps, facts = (read_runs(at / "benchmark", devices) for at in (args.timing, args.runs))
+    steps = read_benchmark(args.timing / "benchmark", study.benchmark.variants)
     runs = {n: read(e, args.runs / n, args.timing / n) for n, e in study.exercises.items()}
     sections = [training_section(name, topics[name], each) for name, each in runs.items()]
-    sections.insert(0, benchmark_section(topics["benchmark"], steps, facts))
+    sections.insert(0, benchmark_section(topics["benchmark"], steps, read_csv(args.layers)))
     takeaways = check_all("takeaways", topics["takeaways"], {}, Judging())
     write_json(ledger(sections, takeaways), args.claims)
     spine = {n: each for n, each in runs.items() if not topics[n].under}

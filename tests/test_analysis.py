@@ -6,25 +6,26 @@ import os
 import signal
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pytest
 
 from alexnet_lab.benchmark import steps as benchmark
+from alexnet_lab.benchmark.layers import network_facts
 from alexnet_lab.benchmark.steps import (
     CRASHED,
     MEASURED,
     NO_DEVICE,
     TOO_LARGE,
     measure_all,
-    network_facts,
 )
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.devices import is_out_of_memory
 from alexnet_lab.machine.files import write_csv, write_json
 from alexnet_lab.params.claims import More, Topic, Value
-from alexnet_lab.params.study import Benchmark, Compare, Data, Study
+from alexnet_lab.params.recipes import Mlp
+from alexnet_lab.params.study import Benchmark, Compare, Data, Network, Study, Target
 from alexnet_lab.results.analysis import divergences, metrics, summarize
 from alexnet_lab.results.experiments import table as experiments_table
 from alexnet_lab.results.figures import (
@@ -35,6 +36,7 @@ from alexnet_lab.results.figures import (
     training_figure,
 )
 from alexnet_lab.results.panels import PANELS
+from alexnet_lab.results.pictures import PICTURES
 from alexnet_lab.results.quantities import QUANTITIES, epochs_to_threshold
 from alexnet_lab.results.report import remarks, report
 from alexnet_lab.results.runs import Runs, read_runs
@@ -45,7 +47,17 @@ from alexnet_lab.results.sections import (
     spent,
     training_section,
 )
-from alexnet_lab.results.throughput import benchmark_metrics, memory, speed_up, throughput
+from alexnet_lab.results.tables import layers_table
+from alexnet_lab.results.throughput import (
+    arithmetic,
+    benchmark_metrics,
+    largest_batch,
+    memory,
+    read_benchmark,
+    side_by_side,
+    speed_up,
+    throughput,
+)
 
 TOPIC = Topic(question="Why?", what_if="a=1")
 ALL_PANELS = Compare(
@@ -268,16 +280,38 @@ def test_the_figure_says_where_a_threshold_was_not_reached(
     assert [t.get_text() for t in both.axes[0].texts] == ["not reached", "3.0 (1 of 2 seeds)"]
 
 
-def steps(variant: str, batch: int, seconds: list[float | None]) -> pd.DataFrame:
+LAYERS = pd.DataFrame(  # a MiB of weights each
+    {
+        "network": ["one_tower", "one_tower", "two_towers"],
+        "layer": ["image", "fc", "fc"],
+        "output": ["3×2×2", "7", "7"],
+        "parameters": [0, 2**18, 2**18],
+        "flop": [0, 10**9, 3 * 10**9],
+        "kept_bytes": [2**20, 2 * 2**20, 5 * 2**20],
+        "gradient_bytes": [0, 2**20, 2**20],
+    }
+)
+
+
+def steps(
+    variant: str,
+    batch: int,
+    seconds: list[float | None],
+    stage: str = "",
+    network: str = "one_tower",
+) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "variant": variant,
+            "stage": stage or variant,
+            "network": network,
             "batch_size": batch,
             "iteration": range(1, len(seconds) + 1),
             "seconds": pd.array(seconds, dtype="float"),
             "peak_memory_mib": 100.0,
             "hardware": variant.upper(),
             "status": [NO_DEVICE if value is None else MEASURED for value in seconds],
+            "peak_gflop_per_s": 100.0 if stage else float("nan"),
         }
     )
 
@@ -299,26 +333,68 @@ def test_a_speed_up_needs_both_devices() -> None:
             "variant": ["cpu", "gpu"],
             "batch_size": 32,
             "status": [MEASURED, NO_DEVICE],
-            "parameters": 1,
-            "gflop_per_image": 1.0,
-            "kept_mib_per_image": 4.0,
         }
     )
     assert benchmark_metrics(runs) == {"cpu": {"largest_batch": 32}, "gpu": {}}
     answer = benchmark_answer(absent)
     assert "GPU not measured (no such device here)" in answer and "×" not in answer
     assert "GPU over CPU 20.0× at batch 32" in benchmark_answer(both)
-    figure = benchmark_figure(absent, runs)
+    figure = benchmark_figure(absent, LAYERS)
     texts = [text.get_text() for axis in figure.axes for text in axis.texts]
-    assert texts[:2] == ["GPU not measured", "gpu 32: no such device here"]
-    section = benchmark_section(TOPIC, absent, runs)
+    assert {"GPU not measured", "gpu: no such device here"} <= {*texts}
+    section = benchmark_section(TOPIC, absent, LAYERS)
     assert "no such device here" in set(section.tables[0]["img/s, median"])
-    assert "768 images fit into the 3,072 MiB" in section.how_sure
+
+
+def test_two_towers_are_compared_with_one_that_was_timed_in_turn(tmp_path: Path) -> None:
+    both = [
+        steps(f"{network}, cpu", 32, [seconds], "towers", network)
+        for network, seconds in (("one_tower", 0.5), ("two_towers", 2.0))
+    ]
+    timing = pd.concat([steps("cpu", 32, [0.1]), *both])
+    rates = arithmetic(timing, LAYERS).set_index("variant")
+    assert side_by_side(throughput(timing)).to_dict() == {("towers", 32): 0.25}
+    assert rates["gflop_per_s"].to_dict() == pytest.approx(
+        {"cpu": 320, "one_tower, cpu": 64, "two_towers, cpu": 48}
+    )
+    assert rates["peak"].tolist()[1:] == [100, 100] and math.isnan(rates["peak"].iloc[0])
+    section = benchmark_section(TOPIC, timing, LAYERS)
+    assert "train 0.25× to 0.25× as many images per second as one tower" in section.answer
+    assert "two" not in section.brief
+    shares = section.tables[0]["of the measured peak"].tolist()
+    assert shares == [None, "64 % of 100", "48 % of 100"]
+    benchmark_figure(timing, LAYERS).savefig(tmp_path / "x.png")
+
+
+def test_a_variant_of_several_networks_is_read_as_one_for_each(tmp_path: Path) -> None:
+    write_csv([{"batch_size": 2}], tmp_path / "cpu.csv")  # from before there were two
+    both: tuple[Network, ...] = ("one_tower", "two_towers")
+    write_csv([{"network": name, "batch_size": 2} for name in both], tmp_path / "towers.csv")
+    targets = {"cpu": Target(device="cpu"), "towers": Target(device="cuda", networks=both)}
+    rows = read_benchmark(tmp_path, targets)
+    assert rows["variant"].tolist() == ["cpu", "one_tower, gpu", "two_towers, gpu"]
+    assert rows["network"].tolist() == ["one_tower", *both]
+    assert rows["stage"].tolist() == ["cpu", "towers", "towers"]
 
 
 def test_memory_is_what_the_weights_and_the_kept_tensors_take() -> None:
-    facts = pd.DataFrame({"batch_size": [2, 2], "parameters": 2**20, "kept_mib_per_image": 3.0})
-    assert memory(facts).loc[2].tolist() == [8, 6, 14]
+    needed = memory(LAYERS, [2, 4])
+    columns = ["weights", "gradients", "momentum", "kept", "computed"]
+    assert needed.loc[("one_tower", 2), columns].tolist() == [1, 1, 1, 6, 8]
+    assert needed.loc[("two_towers", 4), columns].tolist() == [1, 1, 1, 20, 22]
+    assert largest_batch(LAYERS) == {"one_tower": 3069 // 3, "two_towers": 3069 // 5}
+    with_gradients = largest_batch(LAYERS, gradients_too=True)
+    assert with_gradients == {"one_tower": 3069 // 4, "two_towers": 3069 // 6}
+
+
+def test_the_table_of_layers_ends_in_their_sum() -> None:
+    table = layers_table(LAYERS[LAYERS["network"] == "one_tower"])
+    assert table.index.tolist() == ["image", "fc", "all"]
+    assert table.loc["all"].tolist() == [None, "262,144", "2.0", "3.0", "3.000", "1.000", "1.000"]
+    assert table.loc["image"].tolist() == ["3×2×2", None, None, None, "1.000", None, None]
+
+
+CPU = Target(device="cpu")
 
 
 @pytest.fixture
@@ -336,11 +412,21 @@ def small(study: Study) -> Benchmark:
 def test_each_batch_is_measured_or_reported_as_too_large(small: Benchmark) -> None:
     """Half a petabyte is refused by the allocator itself, for real."""
     huge = small.model_copy(update={"batch_sizes": (10**10, 2)})
-    refused, found = measure_all(huge, "cpu")
+    refused, found = measure_all(huge, CPU)
     assert (refused.batch_size, refused.status, refused.seconds) == (10**10, TOO_LARGE, ())
     assert found.status == MEASURED and len(found.seconds) == 2 and min(found.seconds) > 0
     assert found.peak_memory_mib is not None and 100 < found.peak_memory_mib < 8192
     assert "cores" in found.hardware
+    assert found.peak_gflop_per_s is not None and 1 < found.peak_gflop_per_s < 10**5
+
+
+def test_networks_take_turns_batch_by_batch(
+    small: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "_in_own_process", lambda *words: words[2:])
+    both: tuple[Network, ...] = ("one_tower", "two_towers")
+    order = list(measure_all(small, Target(device="cpu", networks=both)))
+    assert order == [(network, size) for size in (2, 4) for network in both]
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, TOO_LARGE), (11, CRASHED)])
@@ -348,7 +434,7 @@ def test_a_killed_process_did_not_fit_and_another_death_is_a_crash(
     small: Benchmark, monkeypatch: pytest.MonkeyPatch, number: int, status: str
 ) -> None:
     monkeypatch.setattr(benchmark, "_once", partial(_die, number))
-    assert benchmark._in_own_process(small, "cpu", 2).status == status
+    assert benchmark._in_own_process(small, "cpu", "one_tower", 2).status == status
 
 
 def _die(number: int, *_: object) -> None:
@@ -443,11 +529,12 @@ def test_without_a_gpu_nothing_is_said_of_it(
     small: Benchmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmark, "has_gpu", lambda: False)
-    assert [(m.status, m.seconds) for m in measure_all(small, "cuda")] == [(NO_DEVICE, ())] * 2
+    found = measure_all(small, Target(device="cuda"))
+    assert [(m.status, m.seconds) for m in found] == [(NO_DEVICE, ())] * 2
 
 
 def test_the_networks_facts_are_those_of_alexnet(study: Study) -> None:
-    facts = network_facts(study.benchmark)
+    facts = network_facts(study.benchmark, "one_tower")
     assert facts["parameters"] == 61_100_840
     # 0.714 GMAC forward (convolutions 0.655, linear 0.059); backward twice, less the images'.
     assert facts["gflop_per_image"] == pytest.approx(3 * 2 * 0.714 - 2 * 0.0703, rel=0.01)
@@ -455,6 +542,33 @@ def test_the_networks_facts_are_those_of_alexnet(study: Study) -> None:
     pooled = 46_656 + 32_448 + 9_216
     floats = 150_528 + 193_600 + 139_968 + 64_896 + 2 * 43_264 + 3 * pooled + 2 * 4_096
     assert facts["kept_mib_per_image"] == pytest.approx(4 * floats / 2**20, rel=0.03)
+
+
+def test_the_rate_stands_beneath_the_loss_on_the_same_epochs(curves: pd.DataFrame) -> None:
+    figure = PICTURES["loss_and_rate"](runs_of(curves.assign(lr=0.1)), {})
+    loss, test, rate = figure.axes
+    assert loss.get_xlim() == test.get_xlim() == rate.get_xlim()
+    assert [line.get_color() for line in loss.lines] == [line.get_color() for line in rate.lines]
+    assert set(rate.lines[0].get_ydata()) == {0.1}
+    means = curves[curves["variant"] == "slow"].groupby("epoch")["train_loss"].mean()
+    assert loss.lines[0].get_ydata().tolist() == means.tolist()
+
+
+def test_gradients_have_a_panel_per_depth_and_activation_and_a_line_per_epoch() -> None:
+    kinds: tuple[Literal["relu", "tanh"], ...] = ("relu", "tanh")
+    norms = ["0.001 0.1 1", "0.1 0.1 1"]
+    curves = pd.concat(
+        run(name, seed, [10.0, 20.0]).assign(layer_gradients=norms)
+        for name in ("relu_2", "tanh_2")
+        for seed in (0, 1)
+    )
+    models = {f"{kind}_2": Mlp(kind="mlp", hidden=(8, 8), activation=kind) for kind in kinds}
+    figure = PICTURES["layer_gradients"](runs_of(curves), models)
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    assert titles == ["relu, 2 hidden layers", "tanh, 2 hidden layers"]
+    for axis in figure.axes:
+        lines = [line.get_ydata().tolist() for line in axis.lines]
+        assert lines == [[0.001, 0.1, 1], [0.1, 0.1, 1]] and axis.get_yscale() == "log"
 
 
 def test_the_report_says_what_a_reader_must_know(

@@ -64,7 +64,11 @@ def test_the_demo_has_the_five_exercises_their_questions_and_none_of_the_texts_c
     for name in SPINE:
         for variant in study.exercise(name).variants:
             assert study.recipe(name, variant).epochs == changes[name]["train"]["epochs"]
-    assert raw["dvc.yaml"]["stages"]["compare"]["foreach"] == list(SPINE)
+    stages = raw["dvc.yaml"]["stages"]
+    assert stages["compare"]["foreach"] == list(SPINE)
+    assert stages["show"]["foreach"] == {"loss_and_rate": "schedules"}  # depth is a control
+    assert "plots/loss_and_rate.png" in stages["report"]["deps"]
+    assert "plots/layer_gradients.png" not in stages["report"]["deps"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
 
+import pandas as pd
 import pytest
 import yaml
 from dvc.repo import Repo
@@ -23,6 +24,7 @@ from alexnet_lab.params.study import OF_THE_BENCHMARK, Panel, Quantity, Study
 from alexnet_lab.results.panels import PANELS
 from alexnet_lab.results.quantities import QUANTITIES
 from alexnet_lab.results.runs import read
+from alexnet_lab.results.throughput import read_benchmark
 from alexnet_lab.runs.names import CODE
 from tools.closure import EXEMPT, closure, imports
 
@@ -136,7 +138,12 @@ def views(stage: PipelineStage) -> Callable[[Study], Any]:
         case "stages/prepare.py":
             return lambda study: study.data.source
         case "stages/benchmark.py":
-            return lambda study: study.benchmark.model_dump()
+            return lambda study: (
+                study.benchmark.model_dump(exclude={"variants"}),
+                study.benchmark.variants.get(words[0]),
+            )
+        case "stages/count_layers.py":
+            return lambda study: (study.benchmark.image_pixels, study.benchmark.classes)
         case "stages/train.py":
             return lambda study: (
                 study.exercise(words[0]).images,
@@ -153,7 +160,14 @@ def views(stage: PipelineStage) -> Callable[[Study], Any]:
                 study.exercise(words[0]).compare,
             )
         case "stages/compare_benchmark.py":
-            return lambda study: list(study.benchmark.variants)
+            return lambda study: study.benchmark.variants
+        case "stages/show.py":
+            return lambda study: (
+                study.exercise(words[1]).images,
+                list(study.exercise(words[1]).variants),
+                words[0] == "layer_gradients"
+                and [recipe.model for recipe in study.exercise(words[1]).variants.values()],
+            )
         case "stages/show_augmentation.py":
             return lambda study: (
                 study.exercise("augmentation").images,
@@ -183,6 +197,8 @@ OTHER = {
     "tanh": "relu",
     "cpu": "cuda",
     "cuda": "cpu",
+    "one_tower": "two_towers",
+    "two_towers": "one_tower",
 }
 
 
@@ -270,7 +286,7 @@ def is_words_only(raw: dict[str, Any], key: str) -> bool:
 
 
 def test_an_exercises_stages_run_every_variant(raw: dict[str, Any]) -> None:
-    for exercise in params.parse(raw).exercises:
+    for exercise in ("benchmark", *params.parse(raw).exercises):
         stages = {s.addressing.split("@")[1] for s in STAGES if s.addressing.startswith(exercise)}
         assert stages == set(raw[exercise]["variants"])
 
@@ -300,6 +316,16 @@ def test_metrics_are_what_a_reviewer_wants_to_see_move(study: Study) -> None:
         diverged = {"seeds_diverged", "diverged_from_epoch"}
         for row in json.loads(metrics[name].read_text()).values():
             assert accuracies <= {*row} and set(row) - diverged <= allowed
+
+
+def test_the_layers_add_up_to_what_the_benchmark_counted(study: Study) -> None:
+    layers = pd.read_csv(ROOT / "metrics/layers.csv").groupby("network").sum(numeric_only=True)
+    runs = read_benchmark(ROOT / "metrics/runs/benchmark", study.benchmark.variants)
+    for _, row in runs.iterrows():
+        sums = layers.loc[row["network"]]
+        assert sums["parameters"] == row["parameters"]
+        assert round(sums["flop"] / 1e9, 3) == row["gflop_per_image"]
+        assert round(sums["kept_bytes"] / 2**20, 3) == row["kept_mib_per_image"]
 
 
 def test_what_is_committed_of_an_exercise_ran_in_one_arithmetic_on_one_kind_of_hardware(
@@ -374,7 +400,10 @@ def canonical(name: str) -> str:
 
 
 def test_no_command_names_a_device_or_a_host() -> None:
+    """Except where the device is what is studied."""
     for stage in STAGES:
+        if script_of(stage) == "stages/benchmark.py":
+            continue
         assert not re.search(r"cuda|cpu|gpu|localhost|://|\d+\.\d+\.\d+\.\d+", stage.cmd)
 
 

@@ -1,15 +1,19 @@
 """Layers and parameter counts are torchvision's, or those worked out by hand."""
 
+from typing import Any
+
 import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from alexnet_lab.benchmark.networks import AlexNet, parameter_count
+from alexnet_lab.benchmark.layers import Layer, layers_of, network_facts
+from alexnet_lab.benchmark.networks import one_tower, two_towers
 from alexnet_lab.errors import UserError
 from alexnet_lab.learning.models import build
 from alexnet_lab.params.recipes import Cnn, Convolution
-from alexnet_lab.params.study import Study
+from alexnet_lab.params.study import Network, Study
 
 CIFAR = (3, 32, 32)
 
@@ -23,13 +27,100 @@ def first(net: nn.Module) -> nn.Parameter:
     return next(net.parameters())
 
 
-def test_alexnet_is_torchvisions() -> None:
-    ours, theirs = AlexNet(), torchvision.models.alexnet(weights=None)
-    assert parameter_count(ours) == 61_100_840
-    ours.load_state_dict(theirs.state_dict())
+def parameter_count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_one_tower_is_torchvisions_alexnet() -> None:
+    ours, theirs = one_tower(1000), torchvision.models.alexnet(weights=None)
+    weights = theirs.state_dict().values()
+    ours.load_state_dict(dict(zip(ours.state_dict(), weights, strict=True)))
     images = torch.rand(2, 3, 224, 224)
     with torch.inference_mode():
         assert torch.equal(ours.eval()(images), theirs.eval()(images))
+
+
+def test_neither_tower_sees_the_other_before_the_third_convolution() -> None:
+    """What is done to one tower's channels after the first convolution leaves the other's alone."""
+    network = two_towers(10).eval()
+    images = torch.rand(1, 3, 224, 224)
+    with torch.inference_mode():
+        first = network.conv1(images)
+        other = torch.cat([first[:, :48], torch.rand_like(first[:, 48:])], 1)
+        ours, theirs = (network.conv2(network.pool1(x.clone())) for x in (first, other))
+        assert torch.equal(ours[:, :128], theirs[:, :128])
+        assert not torch.equal(ours[:, 128:], theirs[:, 128:])
+        assert not torch.equal(*(network.conv3(network.pool2(x))[:, :192] for x in (ours, theirs)))
+
+
+def test_the_normalisation_is_the_papers() -> None:
+    """b = a / (2 + 0.0001 * sum of a² over five neighbouring channels) ** 0.75, at 0.1 or so."""
+    a = 30 * torch.rand(1, 96, 1, 1)
+    padded = torch.nn.functional.pad(a.flatten(), (2, 2))
+    sums = padded.square().unfold(0, 5, 1).sum(1)
+    expected = a.flatten() / (2 + 1e-4 * sums) ** 0.75
+    assert torch.allclose(two_towers(10).norm1(a).flatten(), expected)
+
+
+ONE_TOWER = {  # channels out, what each output sees, outputs per channel
+    "conv1": (64, 3 * 11**2, 55**2),
+    "conv2": (192, 64 * 5**2, 27**2),
+    "conv3": (384, 192 * 3**2, 13**2),
+    "conv4": (256, 384 * 3**2, 13**2),
+    "conv5": (256, 256 * 3**2, 13**2),
+    "fc6": (4096, 256 * 6**2, 1),
+    "fc7": (4096, 4096, 1),
+    "fc8": (1000, 4096, 1),
+}
+TWO_TOWERS = {
+    "conv1": (96, 3 * 11**2, 55**2),
+    "conv2": (256, 48 * 5**2, 27**2),  # half of 96
+    "conv3": (384, 256 * 3**2, 13**2),
+    "conv4": (384, 192 * 3**2, 13**2),
+    "conv5": (256, 192 * 3**2, 13**2),
+    **{name: ONE_TOWER[name] for name in ("fc6", "fc7", "fc8")},
+}
+
+
+@pytest.mark.parametrize(
+    ("network", "expected", "parameters"),
+    [("one_tower", ONE_TOWER, 61_100_840), ("two_towers", TWO_TOWERS, 60_965_224)],
+)
+def test_a_layer_has_the_weights_and_the_arithmetic_that_a_hand_counts(
+    study: Study,
+    network: Network,
+    expected: dict[str, Any],
+    parameters: int,
+) -> None:
+    rows = {row.layer: row for row in layers_of(study.benchmark, network)}
+    assert {name for name, row in rows.items() if row.parameters} == expected.keys()
+    for name, (channels, sees, places) in expected.items():
+        assert rows[name].parameters == channels * (sees + 1)
+        passes = 2 if name == "conv1" else 3  # the image needs no gradient
+        assert rows[name].flop == passes * 2 * channels * sees * places
+    facts = network_facts(study.benchmark, network)
+    assert facts["parameters"] == parameters == sum(row.parameters for row in rows.values())
+
+
+def test_the_arithmetic_is_what_torch_counts(study: Study) -> None:
+    """Of one tower: torch's counter takes no account of groups on the way back."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        one_tower(1000)(torch.empty(1, 3, 224, 224)).sum().backward()
+    rows = layers_of(study.benchmark, "one_tower")
+    assert sum(row.flop for row in rows) == counter.get_total_flops()
+
+
+def test_a_kept_tensor_counts_with_the_layer_that_made_it_and_once(study: Study) -> None:
+    """A ReLU works in place, a pooling keeps indices of eight bytes, dropout a mask of floats."""
+    rows = {row.layer: row for row in layers_of(study.benchmark, "one_tower")}
+    assert rows["image"] == Layer("image", "3×224×224", kept_bytes=4 * 3 * 224**2)
+    assert (rows["conv1"].output, rows["conv1"].kept_bytes) == ("64×55×55", 4 * 64 * 55**2)
+    assert rows["pool1"].kept_bytes == (4 + 8) * 64 * 27**2
+    assert (rows["fc7"].kept_bytes, rows["fc8"].kept_bytes) == (4 * 4096, 0)
+    assert rows["fc6"].kept_bytes == 3 * 4 * 4096  # with what dropout makes of it, and its mask
+    towers = {row.layer: row for row in layers_of(study.benchmark, "two_towers")}
+    assert towers["norm1"].gradient_bytes == 4 * 96 * 55**2
+    assert 4 < towers["norm1"].kept_bytes / towers["norm1"].gradient_bytes < 4.1
 
 
 @pytest.mark.parametrize(

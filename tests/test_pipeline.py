@@ -249,7 +249,7 @@ def test_a_change_in_a_variant_reruns_it_its_comparison_and_the_report(done: Pat
     ran = what_if(done, "schedules.variants.exponential.schedule.gamma=0.5")
     # One epoch has one learning rate, so the curves come out the same and DVC stops there.
     assert "schedules@exponential" in ran
-    assert ran <= {"schedules@exponential", "compare@schedules", "report"}
+    assert ran <= {"schedules@exponential", "compare@schedules", "show@loss_and_rate", "report"}
 
 
 @pytest.mark.slow
@@ -263,7 +263,8 @@ def test_the_top_level_lr_retrains_all_four_exercises_only(done: Path) -> None:
     ran = what_if(done, "lr=0.05")
     trained = set().union(*map(variants, EXERCISES))
     compared = {f"compare@{exercise}" for exercise in EXERCISES}
-    assert ran == trained | compared | {"report"}
+    shown = {"show@loss_and_rate", "show@layer_gradients"}
+    assert ran == trained | compared | shown | {"report"}
     assert "lr = 0.05" in (done / "REPORT.md").read_text()
 
 
@@ -271,7 +272,7 @@ def test_the_top_level_lr_retrains_all_four_exercises_only(done: Path) -> None:
 def test_a_new_variant_trains_alone_and_is_compared(done: Path) -> None:
     setting = "+schedules.variants.warm={schedule: {kind: warmup_cosine, warmup_epochs: 2}}"
     ran = what_if(done, setting)
-    assert ran == {"schedules@warm", "compare@schedules", "report"}
+    assert ran == {"schedules@warm", "compare@schedules", "show@loss_and_rate", "report"}
     assert "warm" in json.loads((done / "metrics/schedules.json").read_text())
     assert "| warm " in (done / "REPORT.md").read_text()
 
@@ -332,7 +333,8 @@ def test_two_more_epochs_of_a_constant_schedule_train_two_per_run(done: Path) ->
 @pytest.mark.slow
 def test_a_variant_that_repeats_another_exercises_recipe_trains_nothing(done: Path) -> None:
     ran = experiment(done, "+schedules.variants.gentle={lr: 0.01}")
-    assert stages_run(ran) == {"schedules@gentle", "compare@schedules", "report"}
+    remade = {"compare@schedules", "show@loss_and_rate", "report"}
+    assert stages_run(ran) == {"schedules@gentle"} | remade
     assert "schedules gentle, seed 0: all 1 epoch known" in ran.stdout  # augmentation's none
     assert epochs_trained(ran) == []
 

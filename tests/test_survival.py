@@ -37,7 +37,7 @@ VARIANTS = {  # the schedules share their first epochs
 }
 STAGES_OF_TRAINING = [(e, v) for e, variants in VARIANTS.items() for v in variants]
 SEED = int(os.environ.get("SURVIVAL_SEED", "1"))
-KILLS = {"prepare@cifar10": 4, "benchmark": 3, "compare@batchnorm": 3, "report": 3}
+KILLS = {"prepare@cifar10": 4, "benchmark@cpu": 3, "compare@batchnorm": 3, "report": 3}
 KILLS_THROUGH_DVC, KILLS_OF_RUNS = 20, 180  # 200 in all; the second kind does not wait for torch
 EPOCHS = 6
 TRAIN = (
@@ -573,8 +573,9 @@ STAGES = {  # command, outputs, and a file-size limit in KiB that stops it (0: n
     ),
     "train": (TRAIN, ("metrics/runs/activation/*", "metrics/timing/activation/*"), 20),
     "benchmark": (
-        "stages/benchmark.py --runs metrics/runs/benchmark --timing metrics/timing/benchmark",
-        ("metrics/runs/benchmark/*", "metrics/timing/benchmark/*"),
+        "stages/benchmark.py cpu --runs metrics/runs/benchmark/cpu.csv "
+        "--timing metrics/timing/benchmark/cpu.csv",
+        ("metrics/runs/benchmark/cpu.csv", "metrics/timing/benchmark/cpu.csv"),
         0,
     ),
     "compare": (
@@ -586,8 +587,8 @@ STAGES = {  # command, outputs, and a file-size limit in KiB that stops it (0: n
         20,
     ),
     "report": (
-        "stages/report.py --runs metrics/runs --timing metrics/timing --topics claims.yaml "
-        "--claims metrics/claims.json --plots plots --out REPORT.md",
+        "stages/report.py --runs metrics/runs --timing metrics/timing --layers metrics/layers.csv "
+        "--topics claims.yaml --claims metrics/claims.json --plots plots --out REPORT.md",
         ("REPORT.md", "metrics/claims.json", "plots/overview.png", "plots/report.html"),
         1,
     ),
@@ -684,7 +685,7 @@ def test_a_file_where_the_store_needs_a_folder_is_named(project: Path, place: st
 ELSEWHERE = {  # the part of each command that makes it write elsewhere, if it is replaced
     "prepare": "--out data",
     "train": "--curves metrics/runs/activation",
-    "benchmark": "--runs metrics/runs",
+    "benchmark": "--runs metrics/runs/benchmark",
     "compare": "--metrics metrics",
     "report": "--out ",
 }

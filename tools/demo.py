@@ -40,6 +40,11 @@ def leave_out_controls(folder: Path) -> None:
             del tree[name]
     compared = pipeline["stages"]["compare"]
     compared["foreach"] = [name for name in compared["foreach"] if name not in controls]
+    shown = pipeline["stages"]["show"]["foreach"]
+    pictures = {f"plots/{key}.png" for key, name in shown.items() if name in controls}
+    pipeline["stages"]["show"]["foreach"] = {k: v for k, v in shown.items() if v not in controls}
+    report = pipeline["stages"]["report"]
+    report["deps"] = [path for path in report["deps"] if path not in pictures]
     pipeline["plots"] = [plot for plot in pipeline["plots"] if not controls & plot.keys()]
     for name, tree in (("params", params), ("claims", claims), ("dvc", pipeline)):
         write(folder / f"{name}.yaml", tree)

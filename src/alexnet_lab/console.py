@@ -102,10 +102,11 @@ def show_arrays(dataset: str, source: str, arrays: dict[str, np.ndarray]) -> Non
     console.print(f"{dataset} ({source}): {train:,} training and {test:,} test images")
 
 
-def show_measurement(device: str, measurement: Measurement) -> None:
-    """Print one line per batch size."""
+def show_measurement(variant: str, measurement: Measurement) -> None:
+    """Print one line per network and batch size."""
     text = measurement.status
     if measurement.seconds:
         seconds = sum(measurement.seconds) / len(measurement.seconds)
         text = f"{seconds:.3f} s per step, {measurement.batch_size / seconds:.1f} img/s"
-    console.print(f"benchmark {device} batch {measurement.batch_size}: {text}")
+    name = f"{variant} {measurement.network}"
+    console.print(f"benchmark {name} batch {measurement.batch_size}: {text}")

@@ -142,10 +142,16 @@ class Exercise(Strict):
         return self
 
 
+# What the benchmark can time: benchmark/networks.py builds each.
+Network = Literal["one_tower", "two_towers"]
+
+
 class Target(Strict):
-    """Where a benchmark variant runs; here the device is what is studied."""
+    """What a benchmark variant times, and where; here the device is what is studied."""
 
     device: Literal["cpu", "cuda"]
+    # Several take turns, batch size by batch size, so whatever slows the machine slows them all.
+    networks: Annotated[tuple[Network, ...], Field(min_length=1)] = ("one_tower",)
 
 
 class Benchmark(Strict):

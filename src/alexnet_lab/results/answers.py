@@ -9,11 +9,11 @@ from alexnet_lab import cli, console, params
 from alexnet_lab.params.claims import Claim
 from alexnet_lab.results.analysis import compare_variants, summarize
 from alexnet_lab.results.quantities import label
-from alexnet_lab.results.runs import Runs, read, read_runs
+from alexnet_lab.results.runs import Runs, read
 from alexnet_lab.results.sections import benchmark_answer
 from alexnet_lab.results.statistics import Verdict
 from alexnet_lab.results.tables import difference, frame, starred, with_interval
-from alexnet_lab.results.throughput import throughput
+from alexnet_lab.results.throughput import read_benchmark, throughput
 
 RUNS, TIMING, TOPICS = Path("metrics/runs"), Path("metrics/timing"), Path("claims.yaml")
 WIDTH = 8  # of a bar or a curve
@@ -25,7 +25,7 @@ def main() -> None:
     """Print them, without the controls."""
     study = params.load()
     topics = params.load_claims(study, TOPICS)
-    steps = read_runs(TIMING / "benchmark", study.benchmark.variants)
+    steps = read_benchmark(TIMING / "benchmark", study.benchmark.variants)
     console.show_table(topics["benchmark"].question or "benchmark", speeds(steps))
     console.say(benchmark_answer(steps, brief=True))
     for name, exercise in study.exercises.items():

@@ -20,7 +20,16 @@ from alexnet_lab.results.analysis import before_divergence, compare_variants, di
 from alexnet_lab.results.panels import PANELS, Colours, Look, draw_row, label_rows, number
 from alexnet_lab.results.quantities import QUANTITIES, sample
 from alexnet_lab.results.runs import Runs
-from alexnet_lab.results.throughput import GTX_580, memory, not_measured, speed_up, throughput
+from alexnet_lab.results.throughput import (
+    BATCH_OF_2012,
+    GTX_580,
+    MIB,
+    PUBLISHED,
+    arithmetic,
+    memory,
+    not_measured,
+    speed_up,
+)
 
 mpl.use("Agg")
 PALETTE = (
@@ -149,16 +158,17 @@ def _legend(figure: Figure, axes: list[Axes], colour: Colours, note: str) -> Non
         axes[-1].legend(handles=handles, loc="center", frameon=False, fontsize=11)
 
 
-def benchmark_figure(timing: pd.DataFrame, facts: pd.DataFrame) -> Figure:
-    """Seconds, speed-up, images per second and peak memory, by batch size."""
+def benchmark_figure(timing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
+    """Images per second, speed-up, arithmetic and memory by batch size; memory by layer."""
     colour = colours(list(timing["variant"].unique()))
-    rates = throughput(timing)
+    rates = arithmetic(timing, layers)
     gains = speed_up(rates)
     with mpl.rc_context(STYLE):
-        figure, axes = _grid(4)
-        _by_batch(axes[0], rates, "seconds", colour)
-        steps = timing["iteration"].max()
-        axes[0].set(title=f"Time of {steps} training steps", ylabel="seconds")
+        figure, axes = _grid(6)
+        axes[0].set(title="Training throughput", ylabel="images per second", yscale="log")
+        _by_batch(axes[0], rates, "img_per_s", colour, spread=("lowest", "highest"))
+        _published(axes[0])
+        _say_not_measured(axes[0], timing)
         if gains.empty:
             axes[1].text(0.5, 0.5, "GPU not measured", ha="center", transform=axes[1].transAxes)
             axes[1].set(xticks=[], yticks=[])
@@ -168,29 +178,87 @@ def benchmark_figure(timing: pd.DataFrame, facts: pd.DataFrame) -> Figure:
             axes[1].set_ylabel("× the CPU's images per second")
             axes[1].set_ylim(0, 1.1 * gains.max())
         axes[1].set_title("Speed-up, GPU over CPU")
-        _by_batch(axes[2], rates, "img_per_s", colour, spread=("lowest", "highest"))
-        axes[2].set(title="Training throughput", ylabel="images per second")
+        _arithmetic(axes[2], rates, colour)
         rates["peak_memory_gib"] = rates["peak_memory_mib"] / 1024
         _by_batch(axes[3], rates, "peak_memory_gib", colour)
-        axes[3].plot(memory(facts)["computed"] / 1024, "--", color="black", lw=1.5)
+        sizes = sorted(timing["batch_size"].unique())
+        needed = memory(layers, sizes)["computed"]
+        for network, style in zip(layers["network"].unique(), ("--", ":"), strict=True):
+            axes[3].plot(sizes, needed[network] / 1024, style, color="black", lw=1.5)
         axes[3].axhline(GTX_580 / 1024, color="grey", lw=1)
-        axes[3].set_ylim(0, 1.15 * GTX_580 / 1024)
-        note = "grey: GTX 580 (2012); dashed: computed minimum"
-        axes[3].annotate(note, (0.03, 0.93), xycoords="axes fraction", fontsize=8.5)
-        _say_not_measured(axes[2], timing)
+        axes[3].set_ylim(0, max(1.2 * GTX_580 / 1024, axes[3].get_ylim()[1]))
+        note = "grey: GTX 580 (2012); black: computed minimum,\n-- one tower, ·· two towers"
+        axes[3].annotate(note, (0.03, 0.98), xycoords="axes fraction", va="top", fontsize=8.5)
         axes[3].set(title="Peak memory", ylabel="GiB (CPU: whole process)")
-        shown = {name: c for name, c in colour.items() if name in set(rates["variant"])}
+        for axis, network in zip(axes[4:], layers["network"].unique(), strict=True):
+            _by_layer(axis, network, layers[layers["network"] == network])
+        places = timing.dropna(subset=["hardware"]).groupby("variant")["hardware"].first()
+        short = places.str.replace(r" *\([^)]*\)", "", regex=True)
+        shown = {f"{name}: {short[name]}": c for name, c in colour.items() if name in short}
         _legend(figure, axes, shown, "whiskers: slowest and fastest step")
     return figure
 
 
+def _published(axis: Axes) -> None:
+    """Dashed lines at what others measured."""
+    for each in PUBLISHED:
+        axis.axhline(each.img_per_s, color="dimgrey", lw=1, ls=(0, (4, 3)))
+        axis.annotate(
+            f"{each.device}, {each.year}: {each.img_per_s:,.0f}",
+            (1, each.img_per_s),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8,
+            color="dimgrey",
+        )
+
+
+def _arithmetic(axis: Axes, rates: pd.DataFrame, colour: Colours) -> None:
+    """GFLOP/s by batch size, and dashed the peak of the machine where it was timed."""
+    axis.set(title="Arithmetic", ylabel="GFLOP/s", yscale="log")
+    _by_batch(axis, rates, "gflop_per_s", colour)
+    for peak, rows in rates.dropna(subset=["peak"]).groupby("peak"):
+        axis.axhline(float(str(peak)), color="dimgrey", lw=1, ls=(0, (4, 3)))
+        stage = rows["stage"].iloc[0]
+        axis.annotate(
+            f"product of matrices beside {stage}: {peak:,.0f}",
+            (1, float(str(peak))),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8,
+            color="dimgrey",
+        )
+
+
+def _by_layer(axis: Axes, network: str, rows: pd.DataFrame) -> None:
+    """Bars: what each layer holds of a training step at the batch size of 2012, with momentum."""
+    weights = 3 * 4 * rows["parameters"] / MIB
+    kept = BATCH_OF_2012 * rows["kept_bytes"] / MIB
+    axis.barh(rows["layer"], weights, color="#999999", label="weights, gradients, momentum")
+    axis.barh(
+        rows["layer"], kept, left=weights, color="#56B4E9", label="kept for the backward pass"
+    )
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    axis.tick_params(axis="y", labelsize=8.5)
+    total = f"{weights.sum() + kept.sum():,.0f} MiB"
+    name = network.replace("_", " ").capitalize()
+    axis.set(title=f"{name}: {total} at batch {BATCH_OF_2012}", xlabel="MiB, computed")
+    axis.legend(loc="center right", frameon=False, fontsize=8.5)
+
+
 def _say_not_measured(axis: Axes, timing: pd.DataFrame) -> None:
-    """One line per device and reason, such as "gpu 256: does not fit"."""
-    groups = not_measured(timing).groupby(["variant", "status"], sort=False)["batch_size"]
-    lines = [
-        f"{variant} {', '.join(map(str, sizes))}: {status}" for (variant, status), sizes in groups
-    ]
-    axis.text(0.03, 0.05, "\n".join(lines), transform=axis.transAxes, fontsize=9, color="dimgrey")
+    """One line per variant and reason, such as "gpu 256: does not fit"."""
+    lines = []
+    for (name, status), rows in not_measured(timing).groupby(["variant", "status"], sort=False):
+        some = len(rows) < timing.loc[timing["variant"] == name, "batch_size"].nunique()
+        sizes = " " + ", ".join(map(str, rows["batch_size"])) if some else ""
+        lines.append(f"{name}{sizes}: {status}")
+    axis.text(0.03, 0.03, "\n".join(lines), transform=axis.transAxes, fontsize=8, color="dimgrey")
 
 
 def _by_batch(
@@ -206,8 +274,10 @@ def _by_batch(
             low, high = (rows[name] for name in spread)
             axis.vlines(rows["batch_size"], low, high, color=colour[str(variant)], lw=1.2)
     _batch_axis(axis, rates)
-    top = "highest" if spread else column
-    axis.set_ylim(0, 1.1 * rates[top].max() if len(rates) else 1)
+    if axis.get_yscale() == "linear":
+        axis.set_ylim(0, 1.1 * rates[column].max() if len(rates) else 1)
+    else:
+        axis.set_ylim(bottom=rates[column].min() / 3 if len(rates) else 1)  # room for words
 
 
 def _batch_axis(axis: Axes, rates: pd.DataFrame) -> None:

@@ -19,6 +19,12 @@ from alexnet_lab.results.tables import (
     verdict_counts,
 )
 
+PICTURES = {  # what those of claims.yaml show
+    "augmentation_ops": "what each operation does to the same images",
+    "loss_and_rate": "loss, and the learning rate beneath it, by epoch",
+    "layer_gradients": "the gradient's norm by layer and epoch",
+}
+
 
 def report(
     sections: list[Section],
@@ -118,12 +124,17 @@ def _section(section: Section) -> str:
         section.answer,
         f"![{caption}](plots/{section.name}.png)",
         *map(markdown, section.tables),
-        f"![What was done: {section.name}](plots/{topic.picture}.png)" if topic.picture else "",
+        _picture(section) if topic.picture else "",
         section.how_sure,
         markdown(claims_table(section.ledger)) if section.ledger else "",
         f"Measured on {section.measured_on}.{what_if if topic.what_if else ''}",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _picture(section: Section) -> str:
+    name = section.topic.picture
+    return f"![{section.name}: {PICTURES.get(name, name)}](plots/{name}.png)"
 
 
 def ledger(sections: list[Section], takeaways: Ledger) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """All runs of one exercise, as they are read from metrics/."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -45,12 +45,13 @@ class Runs:
 
 def read(exercise: Exercise, curves: Path, timing: Path) -> Runs:
     """Read an exercise's runs from two folders of CSV files. UserError if one is missing."""
-    return Runs(
-        read_runs(curves, exercise.variants),
-        read_runs(timing, exercise.variants),
-        exercise.compare,
-        image_set(exercise.images).classes,
-    )
+    return replace(read_curves(exercise, curves), timing=read_runs(timing, exercise.variants))
+
+
+def read_curves(exercise: Exercise, curves: Path) -> Runs:
+    """Read an exercise's runs without their times. UserError if a file is missing."""
+    rows = read_runs(curves, exercise.variants)
+    return Runs(rows, pd.DataFrame(), exercise.compare, image_set(exercise.images).classes)
 
 
 def read_runs(folder: Path, variants: Iterable[str]) -> pd.DataFrame:
@@ -59,12 +60,13 @@ def read_runs(folder: Path, variants: Iterable[str]) -> pd.DataFrame:
     UserError if one is missing or is no CSV file.
     """
     return pd.concat(
-        [_read_csv(folder / f"{name}.csv").assign(variant=name) for name in variants],
+        [read_csv(folder / f"{name}.csv").assign(variant=name) for name in variants],
         ignore_index=True,
     )
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV file. UserError if it is missing or is no such file."""
     try:
         return pd.read_csv(path)
     except (OSError, ValueError) as error:

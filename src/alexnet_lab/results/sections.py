@@ -22,16 +22,22 @@ from alexnet_lab.results.statistics import FEWEST, level_of_each
 from alexnet_lab.results.tables import (
     comparison_table,
     difference,
+    layers_table,
     memory_table,
+    published_table,
     starred,
     summary_table,
     throughput_table,
 )
 from alexnet_lab.results.throughput import (
+    BATCH_OF_2012,
     GTX_580,
+    arithmetic,
     by_step,
+    largest_batch,
     memory,
     not_measured,
+    side_by_side,
     speed_up,
     throughput,
 )
@@ -182,30 +188,71 @@ def _verdict(comparison: Comparison) -> str:
     return f"**{comparison.variant}** {comparison.verdict}{details}"
 
 
-def benchmark_section(topic: Topic, timing: pd.DataFrame, facts: pd.DataFrame) -> Section:
+def benchmark_section(topic: Topic, timing: pd.DataFrame, layers: pd.DataFrame) -> Section:
     """The section of the benchmark; batches that were not measured say why."""
-    rates, computed = throughput(timing), memory(facts)
-    fit = (GTX_580 - computed["weights and gradients"]) / (computed["kept"] / computed.index)
+    rates = arithmetic(timing, layers)
+    computed = memory(layers, sorted(timing["batch_size"].unique()))
     hardware = " and ".join(timing["hardware"].dropna().unique())
-    answer = benchmark_answer(timing)
     steps = [step for claim in topic.claims.values() for step in getattr(claim, "steps", ())]
     how = Judging(level_of_each(len(steps)))
     return Section(
         "benchmark",
         topic,
         benchmark_answer(timing, brief=True).removesuffix("."),
-        answer,
-        (throughput_table(rates, not_measured(timing)), memory_table(computed, rates)),
-        "Weights, gradients and what is kept are computed in float32; workspaces come on top. By "
-        f"that count at most {fit.iloc[0]:.0f} images fit into the {GTX_580:,} MiB of a GTX 580, "
-        "the GPU of 2012.",
+        " ".join([benchmark_answer(timing), *towers_answer(timing), memory_answer(layers)]),
+        (
+            throughput_table(rates, not_measured(timing)),
+            published_table(),
+            memory_table(computed, rates),
+            *(layers_table(rows) for _, rows in layers.groupby("network", sort=False)),
+        ),
+        "Memory is counted in float32: weights, their gradients, momentum as in 2012 (the "
+        "benchmark's SGD has none), and what torch keeps of the forward pass, which is about four "
+        "tensors per normalisation. Workspaces come on top. Arithmetic is that of the products "
+        "with weights, forward and backward; the peak is that of a product of large fp32 matrices, "
+        "the fastest of several, timed after the steps. Others measured what is published, each in "
+        "a setting of their own.",
         f"{hardware} in fp32",
         check_all("benchmark", topic, by_step(timing), how),
     )
 
 
+def towers_answer(timing: pd.DataFrame) -> list[str]:
+    """One sentence per variant that times several networks: how fast two towers are."""
+    ratios, sentences = side_by_side(throughput(timing)), []
+    for stage, rows in timing[timing["stage"] != timing["variant"]].groupby("stage", sort=False):
+        here = ratios[ratios.index.get_level_values("stage") == stage]
+        if here.empty:
+            reasons = ", ".join(not_measured(rows)["status"].unique())
+            sentences.append(f"{stage} not measured ({reasons}).")
+            continue
+        hardware = rows["hardware"].dropna().iloc[0]
+        sentences.append(
+            f"The two towers of 2012 train {here.min():.2f}× to {here.max():.2f}× as many images "
+            f"per second as one tower, timed in turn ({stage}: {hardware})."
+        )
+    return sentences
+
+
+def memory_answer(layers: pd.DataFrame) -> str:
+    """Which batches fit into the GPU of 2012, by count."""
+    fit, with_gradients = (
+        " and ".join(
+            f"{count} images of {network.replace('_', ' ')}"
+            for network, count in largest_batch(layers, gradients_too=too).items()
+        )
+        for too in (False, True)
+    )
+    return (
+        f"By count, a step of {fit} fits into the {GTX_580:,} MiB of a GTX 580, momentum included; "
+        f"if the gradients of all activations are held at once, {with_gradients}. The batch of "
+        f"2012 was {BATCH_OF_2012}."
+    )
+
+
 def benchmark_answer(timing: pd.DataFrame, brief: bool = False) -> str:
     """The speed-up by batch size, the best of each device, and plainly what is missing."""
+    timing = timing[timing["stage"] == timing["variant"]]  # one network, one device
     rates = throughput(timing)
     gains = speed_up(rates)
     best = rates.groupby("variant", sort=False)["img_per_s"].max()

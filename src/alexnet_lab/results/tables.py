@@ -12,6 +12,7 @@ from alexnet_lab.params.study import Compare, Quantity
 from alexnet_lab.results.analysis import CI, FINAL_LOSSES, Comparison, Summary
 from alexnet_lab.results.claims import VERDICTS, Finding, Ledger
 from alexnet_lab.results.quantities import QUANTITIES, label
+from alexnet_lab.results.throughput import GTX_580, MIB, PUBLISHED
 
 
 def frame(rows: list[dict[str, Any]], index: str) -> pd.DataFrame:
@@ -135,22 +136,48 @@ def verdict_counts(ledger: Ledger) -> dict[str, int]:
     return {verdict: counts[verdict] for verdict in VERDICTS}
 
 
+def layers_table(layers: pd.DataFrame) -> pd.DataFrame:
+    """One row per layer of a network, and their sum: what it costs."""
+    every = pd.concat([layers, layers.sum(numeric_only=True).to_frame().T.assign(layer="all")])
+    mib = 4 * every["parameters"] / MIB
+    table = pd.DataFrame({"layer": every["layer"], "output": every["output"]}, dtype=object)
+    for name, column, text in (
+        ("parameters", every["parameters"], "{:,.0f}"),
+        ("weights and gradients (MiB)", 2 * mib, "{:.1f}"),
+        ("with momentum", 3 * mib, "{:.1f}"),
+        ("kept per image (MiB)", every["kept_bytes"] / MIB, "{:.3f}"),
+        ("output's gradient per image", every["gradient_bytes"] / MIB, "{:.3f}"),
+        ("GFLOP per image", every["flop"] / 1e9, "{:.3f}"),
+    ):
+        table[name] = column.map(text.format).where(column > 0)
+    network = str(layers["network"].iloc[0]).replace("_", " ")
+    table = table.astype(object).where(table.notna(), None)
+    return table.rename(columns={"layer": f"{network}: layer"}).set_index(f"{network}: layer")
+
+
 def memory_table(computed: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
-    """One row per batch size: the memory that is needed at least, and the measured peaks."""
-    table = computed.rename(columns={"kept": "kept for the backward pass"})
-    for device, rows in rates.groupby("variant", sort=False):
-        peak = rows.set_index("batch_size")["peak_memory_mib"]
-        table[f"measured, {device}{' (whole process)' if device == 'cpu' else ''}"] = peak
-    table = table.map(lambda mib: None if isnan(mib) else f"{mib:.0f}").astype(object)
-    return table.rename_axis("MiB at batch size")
+    """One row per network and batch size: the memory needed at least, and the measured peaks."""
+    table = computed.drop(columns="momentum").rename(
+        columns={"kept": "kept for the backward pass", "computed": "sum"}
+    )
+    for stage, rows in rates.groupby("stage", sort=False):
+        where = " (whole process)" if rows["variant"].iloc[0].endswith("cpu") else ""
+        peak = rows.set_index(["network", "batch_size"])["peak_memory_mib"]
+        table[f"measured, {stage}{where}"] = peak
+    whole = table["with momentum"] = computed["computed"] + computed["momentum"]
+    table = table.map("{:.0f}".format).where(table.notna()).astype(object)
+    table[f"fits {GTX_580:,}"] = ["yes" if each <= GTX_580 else "no" for each in whole]
+    names = [f"{network.replace('_', ' ')}, {batch}" for network, batch in table.index]
+    table = table.where(table.notna(), None)
+    return table.set_index(pd.Index(names, name="MiB at batch size"))
 
 
 def throughput_table(rates: pd.DataFrame, missing: pd.DataFrame) -> pd.DataFrame:
-    """One row per device and batch size; one that was not measured says why."""
+    """One row per variant and batch size; what was not measured says why, in a row of its own."""
     measured = pd.DataFrame(
         {
-            "device": rates["variant"],
-            "batch size": rates["batch_size"],
+            "variant": rates["variant"],
+            "batch size": rates["batch_size"].map(str),
             "steps": rates["steps"].map(str),
             "seconds": rates["seconds"].map("{:.2f}".format),
             "img/s, median": rates["img_per_s"].map("{:.1f}".format),
@@ -158,15 +185,33 @@ def throughput_table(rates: pd.DataFrame, missing: pd.DataFrame) -> pd.DataFrame
                 f"{low:.1f} to {high:.1f}"
                 for low, high in zip(rates["lowest"], rates["highest"], strict=True)
             ],
+            "GFLOP/s": rates["gflop_per_s"].map("{:,.0f}".format),
+            "of the measured peak": [
+                None if isnan(peak) else f"{100 * rate / peak:.0f} % of {peak:,.0f}"
+                for rate, peak in zip(rates["gflop_per_s"], rates["peak"], strict=True)
+            ],
             "peak memory (MiB)": rates["peak_memory_mib"].map("{:.0f}".format),
         }
     )
-    absent = pd.DataFrame(
-        {
-            "device": missing["variant"],
-            "batch size": missing["batch_size"],
-            "img/s, median": missing["status"],
-        }
-    )
-    table = pd.concat([measured, absent], ignore_index=True).set_index("device")
+    absent = [
+        {"variant": variant, "batch size": ", ".join(map(str, sizes)), "img/s, median": status}
+        for (variant, status), sizes in missing.groupby(["variant", "status"], sort=False)[
+            "batch_size"
+        ]
+    ]
+    table = pd.concat([measured, pd.DataFrame(absent)], ignore_index=True).set_index("variant")
     return table.astype(object).where(table.notna(), None)
+
+
+def published_table() -> pd.DataFrame:
+    """What others measured, by whom and when."""
+    rows = [
+        {
+            "published": each.device,
+            "year": f"{each.year}",
+            "img/s": f"{each.img_per_s:,.0f}",
+            "source": each.source,
+        }
+        for each in PUBLISHED
+    ]
+    return frame(rows, "published")

@@ -1,21 +1,72 @@
-"""What do the benchmark's timed steps say? DataFrames in, numbers out.
+"""What do the benchmark's timed steps say, and its networks' layers? DataFrames in, numbers out.
 
 Timing has one row per (variant, batch size, step); a batch that was not measured has one row
-without seconds, whose ``status`` says why.
+without seconds, whose ``status`` says why. Layers have one row per (network, layer).
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
+from alexnet_lab.params.study import Target
+from alexnet_lab.results.runs import read_runs
 from alexnet_lab.results.statistics import Sample
 
 GTX_580 = 3072  # MiB of the GPU that AlexNet was trained on (Krizhevsky et al., 2012), two of them
+BATCH_OF_2012 = 128  # images; half of each network on either GPU
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Published:
+    """A throughput of AlexNet's training that someone else measured, on 224×224 images."""
+
+    device: str
+    year: int
+    img_per_s: float
+    source: str
+
+
+PUBLISHED = (
+    Published(
+        "2 × GTX 580",
+        2012,
+        90 * 1.2e6 / (5.5 * 86400),
+        "Krizhevsky et al.: about 90 times 1.2 million images in five to six days, two towers",
+    ),
+    Published(
+        "Titan X",
+        2016,
+        1580,
+        "convnet-benchmarks: cuDNN R4, batch 128, without the weights' update",
+    ),
+    Published("P100", 2017, 2987, "TensorFlow benchmarks of May 2017: batch 512, synthetic images"),
+)
+
+
+def read_benchmark(folder: Path, variants: Mapping[str, Target]) -> pd.DataFrame:
+    """Read the benchmark's files of one kind; ``stage`` is the variant that wrote a row.
+
+    ``variant`` is its name, or, if it times several networks, the network and the device.
+    UserError if a file is missing.
+    """
+    rows = read_runs(folder, variants).rename(columns={"variant": "stage"})
+    targets = rows["stage"].map(variants)
+    first = targets.map(lambda target: target.networks[0])
+    rows["network"] = rows["network"].fillna(first) if "network" in rows else first
+    device = targets.map(lambda target: "gpu" if target.device == "cuda" else target.device)
+    alone = targets.map(lambda target: len(target.networks) == 1)
+    rows["variant"] = rows["stage"].where(alone, rows["network"] + ", " + device)
+    return rows
 
 
 def throughput(timing: pd.DataFrame) -> pd.DataFrame:
     """Images per second by (variant, batch_size): median, lowest and highest step.
 
-    Also ``seconds``, of all timed steps together, and the peak memory in MiB. Batches that were
-    not measured are left out.
+    Also ``seconds``, of all timed steps together, the peak memory in MiB, and the network and
+    stage. Batches that were not measured are left out.
     """
     steps = timing.dropna(subset=["seconds"])
     groups = steps.groupby(["variant", "batch_size"], sort=False)
@@ -27,11 +78,34 @@ def throughput(timing: pd.DataFrame) -> pd.DataFrame:
             "slowest": groups["seconds"].max(),
             "fastest": groups["seconds"].min(),
             "peak_memory_mib": groups["peak_memory_mib"].max(),
+            "network": groups["network"].first(),
+            "stage": groups["stage"].first(),
         }
     ).reset_index()
     for rate, step in (("img_per_s", "step"), ("lowest", "slowest"), ("highest", "fastest")):
         frame[rate] = frame["batch_size"] / frame[step]
     return frame.drop(columns=["step", "slowest", "fastest"])
+
+
+def arithmetic(timing: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:
+    """The throughput, in ``gflop_per_s`` what it is of arithmetic, and ``peak``, both GFLOP/s.
+
+    The peak is what a product of matrices reached in the same stage; NaN if none was timed.
+    """
+    rates = throughput(timing)
+    gflop = layers.groupby("network")["flop"].sum() / 1e9
+    rates["gflop_per_s"] = rates["img_per_s"] * rates["network"].map(gflop)
+    peaks = timing.groupby("stage")["peak_gflop_per_s"].max()
+    rates["peak"] = rates["stage"].map(peaks)
+    return rates
+
+
+def side_by_side(rates: pd.DataFrame) -> "pd.Series[float]":
+    """Two towers' images per second over one tower's of the same stage, by (stage, batch_size)."""
+    wide = rates.pivot(index=["stage", "batch_size"], columns="network", values="img_per_s")
+    if not {"one_tower", "two_towers"} <= set(wide.columns):
+        return pd.Series(dtype=float, index=wide.index)
+    return (wide["two_towers"] / wide["one_tower"]).dropna()
 
 
 def not_measured(timing: pd.DataFrame) -> pd.DataFrame:
@@ -71,16 +145,33 @@ def by_step(timing: pd.DataFrame) -> dict[str, Sample]:
     return {name: Sample(values, pool=False) for name, values in found.items()}
 
 
-def memory(facts: pd.DataFrame) -> pd.DataFrame:
-    """MiB in float32 by batch size: weights and their gradients, what the forward pass keeps.
+def memory(layers: pd.DataFrame, batch_sizes: list[int]) -> pd.DataFrame:
+    """MiB in float32 by (network, batch size): what a training step holds at least, of what.
 
-    ``facts`` are what the benchmark counted. It is a lower bound: workspaces and the gradients of
-    activations come on top, and momentum would be half as much again as weights and gradients.
+    ``computed`` is what the benchmark's plain SGD needs: without momentum. Workspaces and the
+    gradients of activations come on top.
     """
-    rows = facts.drop_duplicates("batch_size").set_index("batch_size")
-    both = 2 * 4 * rows["parameters"] / 2**20
-    kept = rows["kept_mib_per_image"] * rows.index
-    return pd.DataFrame({"weights and gradients": both, "kept": kept, "computed": both + kept})
+    sums = layers.groupby("network", sort=False)[["parameters", "kept_bytes"]].sum()
+    index = pd.MultiIndex.from_product([sums.index, batch_sizes], names=["network", "batch_size"])
+    frame = pd.DataFrame(index=index)
+    for part in ("weights", "gradients", "momentum"):
+        frame[part] = 4 * sums["parameters"].reindex(index, level="network") / MIB
+    kept = sums["kept_bytes"].reindex(index, level="network") / MIB
+    frame["kept"] = kept * index.get_level_values("batch_size")
+    frame["computed"] = frame["weights"] + frame["gradients"] + frame["kept"]
+    return frame
+
+
+def largest_batch(layers: pd.DataFrame, gradients_too: bool = False) -> dict[str, int]:
+    """How many images fit into a GTX 580 by that count, with momentum, by network.
+
+    ``gradients_too`` counts the gradient of every layer's output as if all were held at once.
+    """
+    one = memory(layers, [1]).droplevel("batch_size")
+    free = GTX_580 - one[["weights", "gradients", "momentum"]].sum(axis=1)
+    columns = ["kept_bytes", *(["gradient_bytes"] if gradients_too else [])]
+    fit = free / (layers.groupby("network")[columns].sum().sum(axis=1) / MIB)
+    return {str(network): int(count) for network, count in fit.items()}
 
 
 def benchmark_metrics(runs: pd.DataFrame) -> dict[str, dict[str, int]]:

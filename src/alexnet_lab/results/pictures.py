@@ -1,0 +1,96 @@
+"""Pictures that explain an exercise: what its own figure has no room for. Nothing is saved here.
+
+A line is the mean over seeds, on a logarithmic axis their median; a band reaches from the lowest
+seed to the highest.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Literal
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from alexnet_lab.params.recipes import Mlp, Model
+from alexnet_lab.results.analysis import before_divergence
+from alexnet_lab.results.figures import ROW, STYLE, WIDTH, colours
+from alexnet_lab.results.quantities import COLUMNS, layer_norms
+from alexnet_lab.results.runs import Runs
+
+Models = Mapping[str, Model]  # by variant
+Picture = Literal["loss_and_rate", "layer_gradients"]
+
+
+def loss_and_rate(runs: Runs, _: Models) -> Figure:
+    """Training and test loss above, the learning rate beneath, on one axis of epochs."""
+    shown = replace(runs, curves=before_divergence(runs))
+    colour = colours(runs.variants)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 3 * ROW), layout="constrained")
+        axes = figure.subplots(3, 1, sharex=True, height_ratios=(4, 3, 3))
+        for axis, column in zip(axes, ("train_loss", "test_loss", "lr"), strict=True):
+            for variant, rows in shown.curves.groupby("variant", sort=False):
+                by_seed = rows.pivot(index="epoch", columns="seed", values=column)
+                drawn = _band(axis, by_seed, by_seed.mean(axis=1), colour[str(variant)])
+                drawn.set_drawstyle("steps-mid" if column == "lr" else "default")
+            axis.set_ylabel(COLUMNS[column].label)
+        axes[0].set_title("Loss, and the rate beneath it")
+        axes[2].set(yscale="log", xlabel="epoch")
+        axes[2].xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[2].set_xlim(shown.curves["epoch"].min() - 0.5, shown.curves["epoch"].max() + 0.5)
+        lines = [Line2D([], [], color=c, lw=3, label=name) for name, c in colour.items()]
+        figure.legend(handles=lines, loc="outside upper center", ncols=6, frameon=False)
+    return figure
+
+
+def layer_gradients(runs: Runs, models: Models) -> Figure:
+    """The gradient's norm by layer, a line per epoch; a panel per depth and activation.
+
+    Other networks than those of dense layers are left out.
+    """
+    dense = {name: model for name, model in models.items() if isinstance(model, Mlp)}
+    depths = sorted({len(model.hidden) for model in dense.values()})
+    kinds = list(dict.fromkeys(model.activation for model in dense.values()))
+    epochs = sorted(runs.curves["epoch"].unique())
+    spread = np.linspace(0.2, 1, len(epochs))  # paler is hard to see
+    shades = [to_hex(shade) for shade in mpl.colormaps["viridis_r"](spread)]
+    with mpl.rc_context(STYLE):
+        size = (WIDTH, 2.5 * len(depths) + 0.4)
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(len(depths), len(kinds), sharey=True, squeeze=False)
+        for name, model in dense.items():
+            axis = axes[depths.index(len(model.hidden)), kinds.index(model.activation)]
+            by_epoch = runs.curves[runs.curves["variant"] == name].groupby("epoch")
+            for (_, texts), shade in zip(by_epoch["layer_gradients"], shades, strict=True):
+                norms = layer_norms(texts)
+                _band(axis, norms.T, norms.median(), shade)
+            axis.set(title=f"{model.activation}, {len(model.hidden)} hidden layers", yscale="log")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for axis in axes[-1]:
+            axis.set_xlabel("layer, from the image")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("norm of the gradient")
+        words = ["before the first step", *(f"after epoch {epoch - 1}" for epoch in epochs[1:])]
+        lines = [Line2D([], [], color=c, lw=3, label=w) for c, w in zip(shades, words, strict=True)]
+        figure.legend(handles=lines, loc="outside upper center", ncols=5, frameon=False)
+    return figure
+
+
+def _band(axis: Axes, by_seed: pd.DataFrame, line: "pd.Series[float]", shade: str) -> Line2D:
+    """Draw a line, and a band from the lowest to the highest of the columns."""
+    low, high = by_seed.min(axis=1), by_seed.max(axis=1)
+    axis.fill_between(by_seed.index, low, high, color=shade, alpha=0.2, lw=0)
+    (drawn,) = axis.plot(line, color=shade, lw=1.8)
+    return drawn
+
+
+PICTURES: dict[Picture, Callable[[Runs, Models], Figure]] = {
+    "loss_and_rate": loss_and_rate,
+    "layer_gradients": layer_gradients,
+}
