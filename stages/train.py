@@ -1,6 +1,7 @@
 """Train one variant of an exercise, once per seed, and write its curves."""
 
 import argparse
+import os
 from pathlib import Path
 
 from alexnet_lab import cli, console, params
@@ -16,13 +17,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("exercise")
     parser.add_argument("variant")
-    parser.add_argument("--data", type=Path, required=True, help="the folder of all data sets")
-    parser.add_argument("--curves", type=Path, required=True)
-    parser.add_argument("--timing", type=Path, required=True)
+    for option in ("--data", "--curves", "--timing"):  # the first: the folder of all data sets
+        parser.add_argument(option, type=Path, required=True)
     args = parser.parse_args()
     stage = (args.exercise, args.variant)
 
     site = Site(params.load(), args.data, this_machine(), the_store())
+    if os.environ.get("ALEXNET_LAB_CLUSTER"):
+        from alexnet_lab.cluster.head import hand_over
+
+        site = hand_over(site, *stage)
     runs = runs_of(site, *stage, console.say)
     for line in outlook(runs, site.store, *stage):
         console.say(line)

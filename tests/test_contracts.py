@@ -42,6 +42,7 @@ FLOORS = (
     "learning",
     "runs",
     "plan",
+    "cluster",
     "benchmark",
     "results",
 )

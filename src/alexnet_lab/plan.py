@@ -19,7 +19,8 @@ from dvc.utils.hydra import apply_overrides
 from alexnet_lab import cli, console, params
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.hardware import Hardware, this_machine
-from alexnet_lab.runs.ahead import changed_parameters, read_yaml
+from alexnet_lab.params.study import Study
+from alexnet_lab.runs.ahead import Tree, changed_parameters, read_yaml
 from alexnet_lab.runs.committed import committed_places, committed_seconds
 from alexnet_lab.runs.run import Run
 from alexnet_lab.runs.site import Site
@@ -41,13 +42,8 @@ def main() -> None:
         console.say("With other data, no epoch is known: dvc repro prepare first, then plan.")
         return
     site = Site(study, Path("data"), this_machine(), the_store())
-    lock = read_yaml(Path("dvc.lock")).get("stages", {})
-    stale = {stage.name for stage in stale_stages()}
-    due = [
-        (exercise, variant, runs)
-        for exercise, variant, runs in site.all_runs()
-        if f"{exercise}@{variant}" in stale or changed_parameters(lock, raw, exercise, variant)
-    ]
+    stages = due_stages(study, raw)
+    due = [(e, v, runs) for e, v, runs in site.all_runs() if (e, v) in stages]
     if not due:
         console.say("Every training stage is up to date: nothing would be trained.")
         return
@@ -77,6 +73,20 @@ def with_overrides(overrides: list[str], path: Path) -> Path:
     except DvcException as error:
         raise UserError(f"-S {' -S '.join(overrides)} cannot be applied: {error}") from error
     return path
+
+
+def due_stages(study: Study, raw: Tree, targets: Iterable[str] = ()) -> set[tuple[str, str]]:
+    """The training stages (exercise, variant) of targets that differ from dvc.lock."""
+    asked = {target.removeprefix("compare@") for target in targets}
+    lock = read_yaml(Path("dvc.lock")).get("stages", {})
+    stale = {stage.name for stage in stale_stages()}
+    return {
+        (e, v)
+        for e, content in study.exercises.items()
+        for v in content.variants
+        if not asked or asked & {e, f"{e}@{v}"}
+        if f"{e}@{v}" in stale or changed_parameters(lock, raw, e, v)
+    }
 
 
 def stale_stages() -> list[PipelineStage]:

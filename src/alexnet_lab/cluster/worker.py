@@ -1,0 +1,122 @@
+"""On a worker: may it take part? If so, it trains one stretch after the other."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from distributed import Worker, WorkerPlugin, get_worker
+
+from alexnet_lab.errors import UserError
+from alexnet_lab.machine.hardware import this_machine
+from alexnet_lab.runs import names
+from alexnet_lab.runs.run import Run
+from alexnet_lab.runs.store import Store, the_store
+
+OURS = "alexnet-lab"  # the plugin, the topic of what workers say, and what a task takes one of
+Findings = tuple[dict[str, dict[str, Any]], dict[str, bytes]]  # records and states by name
+
+
+@dataclass
+class Terms(WorkerPlugin):  # type: ignore[misc]
+    """What a worker must have; one that comes later is asked too.
+
+    ``kind`` is of hardware (empty: any), ``data`` has the digest of each folder, and ``token`` is
+    a record in the head's store: who finds it shares that store.
+    """
+
+    code: str
+    versions: dict[str, str]
+    data: dict[Path, str]
+    token: str
+    kind: str
+    name = OURS
+
+    async def setup(self, worker: Worker) -> None:
+        """Let the worker take tasks, or say why not."""
+        self.hardware, self.shares = this_machine(), bool(the_store().record(self.token))
+        try:
+            reason = next(self.objections(), "")
+        except UserError as error:
+            reason = str(error)
+        self.refused = f"Worker {worker.name} is left out. {reason}" if reason else ""
+        if reason:
+            worker.log_event(OURS, {"refused": self.refused})
+        await worker.set_resources(**{OURS: float(not reason)})
+
+    def objections(self) -> Iterator[str]:
+        """Why the worker cannot take part."""
+        if names.code() != self.code:
+            yield "It has other code: check out the same commit there, and start it again."
+        for package, wanted in self.versions.items():
+            if (here := version(package)) != wanted:
+                yield f"It has {package} {here}, and this study has {wanted}: install that there."
+        if self.kind not in ("", self.hardware.kind):
+            yield (
+                f"It is {self.hardware.kind}, and this study runs on {self.kind}: the last digits "
+                "would differ. ALEXNET_LAB_CLUSTER_MIX=1 takes it nonetheless."
+            )
+        for folder, digest in self.data.items():
+            if names.images.__wrapped__(folder) != digest:
+                yield f"Its {folder} is not the data of this study: copy that folder there."
+
+
+@dataclass(frozen=True)
+class _Until(Store):
+    """A store that does not know its ``end`` without the state, so that this is made again."""
+
+    end: str = ""
+
+    def record(self, name: str) -> dict[str, Any] | None:
+        return None if name == self.end and not self.has_state(name) else super().record(name)
+
+
+def take(store: Store, findings: Findings) -> None:
+    """Keep what the store does not have."""
+    for name, record in findings[0].items():
+        known = store.record(name)
+        if not known or known["epoch"]["train_accuracy"] is None:  # it may measure less
+            store.keep_record(name, record)
+    for name, state in findings[1].items():
+        if not store.has_state(name):
+            store.keep_state(name, state)
+
+
+def give(store: Store, records: tuple[str, ...], states: tuple[str, ...]) -> Findings:
+    """What a store has of these names."""
+    return (
+        {name: record for name in records if (record := store.record(name))},
+        {name: state for name in states if (state := store.state(name))},
+    )
+
+
+def train(run: Run, first: int, wanted: frozenset[str], known: Findings) -> Findings:
+    """Train a run's epochs after the first ones, and leave the last state in the store.
+
+    Returns what the head's store may lack. UserError as carry_out raises it.
+    """
+    from alexnet_lab.runs.trainer import carry_out  # imports torch, which the head does without
+
+    worker, store, end = get_worker(), the_store(), run.names[-1]
+    terms, key = worker.plugins[OURS], worker.get_current_task()
+    take(store, known)
+    before = store.record(end) if run.find(len(run.names) - 1, store, {}) else None
+    run, until = replace(run, hardware=terms.hardware), _Until(store.folder, store.bound, end)
+    for record, trained in carry_out(run, until, wanted):
+        if trained:
+            said = {"end": end, "worker": str(worker.name), "record": asdict(record)}
+            worker.log_event(OURS, said)
+        if (task := worker.state.tasks.get(key)) is None or task.state != "executing":
+            raise UserError("Nobody waits for this any more: the head is gone.")
+    if before:  # with the seconds that it had
+        store.keep_record(end, before)
+    return ({}, {}) if terms.shares else give(store, run.names[first:], (end,))
+
+
+def gradient_error(run: Run) -> float:
+    """How far off bf16's gradient is here: what Site.precision asks."""
+    from alexnet_lab.learning import precision
+
+    device = get_worker().plugins[OURS].hardware.device
+    return precision.gradient_error(run.recipe, run.data, run.threads, device)
