@@ -1,10 +1,10 @@
 """Train one variant of an exercise, once per seed, and write its curves."""
 
 import argparse
-import os
 from pathlib import Path
 
 from alexnet_lab import cli, console, params
+from alexnet_lab.cluster.hand_over import hand_over
 from alexnet_lab.machine.files import write_csv
 from alexnet_lab.machine.hardware import this_machine
 from alexnet_lab.runs.records import Record, curves, timing
@@ -17,16 +17,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("exercise")
     parser.add_argument("variant")
-    for option in ("--data", "--curves", "--timing"):  # the first: the folder of all data sets
-        parser.add_argument(option, type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of all data sets")
+    parser.add_argument("--curves", type=Path, required=True)
+    parser.add_argument("--timing", type=Path, required=True)
     args = parser.parse_args()
     stage = (args.exercise, args.variant)
 
-    site = Site(params.load(), args.data, this_machine(), the_store())
-    if os.environ.get("ALEXNET_LAB_CLUSTER"):
-        from alexnet_lab.cluster.head import hand_over
-
-        site = hand_over(site, *stage)
+    site = hand_over(Site(params.load(), args.data, this_machine(), the_store()), *stage)
     runs = runs_of(site, *stage, console.say)
     for line in outlook(runs, site.store, *stage):
         console.say(line)

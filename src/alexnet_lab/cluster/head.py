@@ -23,10 +23,9 @@ from alexnet_lab.errors import UserError
 from alexnet_lab.machine.hardware import SMALLER, Hardware, this_machine
 from alexnet_lab.machine.processes import SIGNALS
 from alexnet_lab.runs import names
-from alexnet_lab.runs.ahead import stages_to_come
 from alexnet_lab.runs.run import Run
 from alexnet_lab.runs.site import Site
-from alexnet_lab.runs.stage import branchings, known_epochs, worker_count
+from alexnet_lab.runs.stage import branchings, worker_count
 from alexnet_lab.runs.store import Store
 
 Stages = set[tuple[str, str]]  # exercise and variant
@@ -36,23 +35,6 @@ CONFIG = {  # of an engine on this machine
     "distributed.worker.profile.enabled": False,
     "distributed.scheduler.work-stealing-interval": "100ms",
 }
-
-
-def hand_over(site: Site, exercise: str, variant: str) -> Site:
-    """Let the engine train what this stage and those to come do not know, and wait for it.
-
-    Returns the site with the hardware that the study runs on. UserError if an epoch of this
-    stage could not be trained, or if nobody takes part.
-    """
-    runs = site.runs(exercise, variant, site.likely_precision(exercise, variant))
-    if all(None not in known_epochs(run, site.store) for run in runs):
-        return site
-    come = {(exercise, variant), *stages_to_come(site.study, exercise, variant)}
-    (site,), errors = train_all([(site, come)])
-    runs = site.runs(exercise, variant, site.likely_precision(exercise, variant))
-    if failed := {errors[name]: 0 for run in runs for name in run.names if name in errors}:
-        raise UserError("\n".join(failed))
-    return site
 
 
 def train_all(studies: Sequence[tuple[Site, Stages]]) -> tuple[list[Site], dict[str, str]]:

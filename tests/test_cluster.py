@@ -1,0 +1,480 @@
+"""Trained by an engine, on machines that come and go: the bytes of a serial run."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from alexnet_lab import params
+from alexnet_lab.cluster.hand_over import INSTALL
+from alexnet_lab.cluster.stretches import Stretch, priorities, stretches
+from alexnet_lab.machine.devices import make_deterministic
+from alexnet_lab.machine.hardware import LIMITS
+from alexnet_lab.runs.run import Run
+from alexnet_lab.runs.site import Site
+from alexnet_lab.runs.stage import branchings
+from alexnet_lab.runs.store import Store
+from tests.test_pipeline import BIN, call, commit, make_project
+from tests.test_runs import NONE, carried, from_nothing, where
+from tests.test_survival import (
+    digests,
+    finish,
+    forget_training,
+    kill,
+    read_until,
+    start,
+    trained,
+)
+from tools.spine import leave_out_controls
+
+distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+EPOCHS = 8
+VARIANTS: dict[str, dict[str, Any]] = {  # the schedules share their first epochs
+    "activation": {"relu": {}},
+    "schedules": {
+        "constant": {},
+        "step": {"schedule": {"kind": "step", "every": 3, "gamma": 0.1}},
+        "cosine": {"schedule": {"kind": "cosine"}},
+    },
+    "augmentation": {"none": {}},
+    "batchnorm": {"with_bn": {}, "without_bn": {"model": {"batch_norm": False}}},
+}
+REPRO = ("dvc", "repro", "--no-run-cache")
+AUTO = {"ALEXNET_LAB_CLUSTER": "auto", "ALEXNET_LAB_WORKERS": "2"}
+CURVES = "metrics/runs/**/*.csv"
+
+
+# --- which stretches there are ---
+
+
+def schedules(site: Site, raw: dict[str, Any], **changes: Any) -> list[Run]:
+    """Constant, step and cosine, which part after epochs 1 and 2; four epochs, two seeds."""
+    raw["schedules"]["variants"]["step"]["schedule"]["every"] = 2
+    site = where(replace(site, study=params.parse(raw)), **{"epochs": 4, "seeds": (0, 1)} | changes)
+    return [
+        run for v in ("constant", "step", "cosine") for run in site.runs("schedules", v, "fp32")
+    ]
+
+
+def shape(due: dict[str, Stretch]) -> list[tuple[str, int, int, int]]:
+    """Each stretch's run, its first and last epoch, and the last of the one that it waits for."""
+    return [
+        (
+            piece.run.title.removeprefix("schedules "),
+            piece.first + 1,
+            len(piece.run.names),
+            len(due[piece.before].run.names) if piece.before in due else 0,
+        )
+        for piece in due.values()
+    ]
+
+
+def test_runs_are_cut_where_they_part_and_a_trunk_is_there_once(
+    site: Site, raw: dict[str, Any]
+) -> None:
+    runs = [run for run in schedules(site, raw) if run.seed == 0]
+    due = stretches(runs, branchings(runs), site.store)
+    assert shape(due) == [
+        ("constant seed 0", 1, 1, 0),
+        ("constant seed 0", 2, 2, 1),
+        ("constant seed 0", 3, 4, 2),
+        ("step seed 0", 3, 4, 2),
+        ("cosine seed 0", 2, 4, 1),
+    ]
+    paths = priorities(due)
+    assert [paths[name] for name in due] == [4, 3, 2, 2, 3]  # without git, an epoch is a second
+    carried(runs[0], site.store, branchings(runs))  # constant
+    assert shape(stretches(runs, branchings(runs), site.store)) == [
+        ("step seed 0", 3, 4, 0),
+        ("cosine seed 0", 2, 4, 0),
+    ]
+    site.store.drop_state(runs[0].names[1])  # where step parts: it is trained again, for its state
+    assert shape(stretches(runs, branchings(runs), site.store)) == [
+        ("constant seed 0", 2, 2, 0),
+        ("step seed 0", 3, 4, 2),
+        ("cosine seed 0", 2, 4, 0),
+    ]
+    for run in runs:
+        carried(run, site.store, branchings(runs))
+    assert stretches(runs, branchings(runs), site.store) == {}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_stretches_in_any_order_give_the_plain_loop_and_train_every_epoch_once(
+    seed: int, site: Site, raw: dict[str, Any]
+) -> None:
+    """Whatever was known or lost before; each in a store of its own, as on other machines."""
+    from alexnet_lab.cluster import worker
+
+    make_deterministic(threads=1)
+    luck, runs, home = random.Random(seed), schedules(site, raw, seeds=(0,)), site.store
+    wanted = branchings(runs)
+    carried(luck.choice(runs), home, wanted)
+    for name in luck.sample(runs[0].names, 2):
+        home.drop_state(name)
+        (home.folder / "records" / name[:2] / name).unlink(missing_ok=luck.random() < 2)
+    due, names = stretches(runs, wanted, home), list[str]()
+    left = list(due.values())
+    while left:
+        waiting = {piece.name for piece in left}
+        piece = luck.choice([piece for piece in left if piece.before not in waiting])
+        left.remove(piece)
+        away, begin = Store(home.folder.parent / f"{len(left)}"), piece.start(home)
+        states = piece.run.names[max(0, begin - 1) : begin]
+        worker.take(away, worker.give(home, piece.run.names, states))
+        until = worker._Until(away.folder, away.bound, piece.name)
+        names += [record.name for record, new in worker_carry(piece.run, until, wanted) if new]
+        worker.take(home, worker.give(away, piece.run.names[piece.first :], (piece.name,)))
+    assert max(Counter(names).values()) == 1
+    for run in runs:
+        assert carried(run, home, NONE) == (from_nothing(run), [])
+
+
+def worker_carry(run: Run, store: Store, wanted: frozenset[str]) -> Iterator[Any]:
+    from alexnet_lab.runs.trainer import carry_out
+
+    return carry_out(run, store, wanted)
+
+
+def test_without_the_extra_one_sentence_says_how_to_install_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from alexnet_lab.cluster.hand_over import hand_over
+
+    assert hand_over(site, "activation", "relu") is site  # the variable is not set
+    monkeypatch.setenv("ALEXNET_LAB_CLUSTER", "auto")
+    monkeypatch.setitem(sys.modules, "alexnet_lab.cluster.head", None)
+    with pytest.raises(Exception, match="needs Dask, which is not installed") as caught:
+        hand_over(site, "activation", "relu")
+    assert str(caught.value) == INSTALL
+
+
+# --- through DVC: minutes ---
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small networks, two seeds; run once, one after another, as it is without an engine."""
+    folder = make_project(tmp_path_factory.mktemp("cluster") / "head")
+    leave_out_controls(folder)
+    path = folder / "params.yaml"
+    raw = yaml.safe_load(path.read_text()) | {"epochs": EPOCHS, "seeds": [0, 1], "threads": 1}
+    for exercise, variants in VARIANTS.items():
+        raw[exercise]["variants"] = variants
+        raw[exercise]["compare"]["baseline"] = next(iter(variants))
+        small = {"convolutions": [{"channels": 4, "kernel": 3, "pool": True}], "hidden": 16}
+        raw[exercise]["train"]["model"] |= {"hidden": [16]} if exercise == "activation" else small
+    raw["batchnorm"]["train"]["model"]["batch_norm"] = True
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    for key, value in (("user.name", "A Tester"), ("user.email", "tester@example.org")):
+        subprocess.run(["git", "config", key, value], cwd=folder, check=True)
+    assert call(folder, "dvc", "init", "-q").returncode == 0
+    ran = call(folder, "dvc", "repro", *VARIANTS, ALEXNET_LAB_COMMITTED="0")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    forget_training(folder)
+    commit(folder)
+    return folder
+
+
+@pytest.fixture
+def expected(project: Path) -> Iterator[dict[str, str]]:
+    """The digests of the serial curves; nothing is known, and nothing is left running."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield digests(project, CURVES)
+    signal.signal(signal.SIGINT, before)
+    assert workers_of(project) == []
+    for words in (("checkout", "-q", "."), ("clean", "-qfd", "metrics", "plots")):
+        subprocess.run(["git", *words], cwd=project, check=True)
+    shutil.rmtree(project / ".runs", ignore_errors=True)
+
+
+def workers_of(project: Path) -> list[psutil.Process]:
+    """Whatever still runs in the project's folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            found += [process] if process.cwd() == str(project) else []
+        except psutil.Error:
+            continue
+    return found
+
+
+def no_workers(project: Path, seconds: float) -> None:
+    _, alive = psutil.wait_procs(workers_of(project), timeout=seconds)
+    assert alive == []
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_bytes_of_a_serial_run(
+    project: Path, expected: dict[str, str]
+) -> None:
+    ran = call(project, *REPRO, *VARIANTS, **AUTO)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert digests(project, CURVES) == expected
+    assert trained_twice_of(project, ran.stdout) == {}
+    first, *others = ran.stdout.split("Running stage '")[-7:]
+    assert trained(first) and not any(map(trained, others))  # the first stage lets all be trained
+    assert set(re.findall(r"worker (\w+)$", ran.stdout, re.MULTILINE)) == {"0", "1"}
+
+
+@pytest.mark.slow
+def test_a_target_trains_itself_alone(project: Path, expected: dict[str, str]) -> None:
+    ran = call(project, *REPRO, "schedules@step", **AUTO)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    titles = {line.rsplit(" seed", 1)[0] for line in trained(ran.stdout)}
+    assert titles == {"schedules step"} and len(trained(ran.stdout)) == 2 * EPOCHS
+    same_as(expected, project, "schedules/step")
+
+
+def same_as(expected: dict[str, str], project: Path, *stages: str) -> None:
+    now = digests(project, CURVES)
+    for stage in stages:
+        name = f"metrics/runs/{stage}.csv"
+        assert now[name] == expected[name]
+
+
+def trained_twice_of(project: Path, output: str) -> dict[str, int]:
+    """As in test_survival: names that several lines stand for, here a stretch's one run."""
+    lines = Counter(trained(output))
+    return {line: count for line, count in lines.items() if count > 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["SIGINT", "group", "dvc", "stage"])
+def test_the_head_dies_and_the_next_start_goes_on(
+    project: Path, expected: dict[str, str], how: str
+) -> None:
+    """Nothing is left running and nothing is locked."""
+    process = start(project, *REPRO, *VARIANTS, **AUTO)
+    output = read_until(process, r"^schedules .* epoch 2/")
+    if how == "SIGINT":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        kill(process, how)
+    begin = time.monotonic()
+    output += finish(process)
+    no_workers(project, 5)
+    assert time.monotonic() - begin < 5
+    assert process.returncode != 0 and "Traceback" not in output
+    assert output.count("nothing is lost") == (how in ("SIGINT", "dvc"))
+    again = call(project, *REPRO, *VARIANTS, **AUTO)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert digests(project, CURVES) == expected
+    assert trained(output) and trained_twice_of(project, output + again.stdout) == {}
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_no_epoch(project: Path, expected: dict[str, str]) -> None:
+    process = start(project, *REPRO, *VARIANTS, **AUTO)
+    output = read_until(process, r"^schedules .* epoch 2/")
+    spawned = [p for p in workers_of(project) if "spawn_main" in " ".join(p.cmdline())]
+    max(spawned, key=lambda p: p.memory_info().rss).kill()
+    output += finish(process)
+    assert process.returncode == 0, output
+    assert digests(project, CURVES) == expected
+    # One that was finished but not told yet is told by nobody.
+    assert trained_twice_of(project, output) == {}
+
+
+@pytest.mark.slow
+def test_a_stretch_that_fails_stops_its_stage_alone(
+    project: Path, expected: dict[str, str]
+) -> None:
+    path = project / "params.yaml"
+    raw = yaml.safe_load(path.read_text())
+    raw["batchnorm"]["variants"]["with_bn"] = {"batch_size": 1999}  # a batch of one image
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+    ran = call(project, *REPRO, "--keep-going", *VARIANTS, **AUTO)
+    assert ran.returncode != 0
+    sentence = "params.yaml: batch_size 1999 leaves a batch of one image"
+    assert f"batchnorm with_bn seed 1: {sentence}" in ran.stdout
+    assert f"batchnorm with_bn seed 0: {sentence}" in ran.stdout + ran.stderr
+    others = [name for name in expected if "with_bn.csv" not in name or "without" in name]
+    now = digests(project, CURVES)
+    assert {name: now[name] for name in others} == {name: expected[name] for name in others}
+    lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
+    assert "batchnorm@with_bn" not in lock and "batchnorm@without_bn" in lock
+    assert "up to date" in call(project, "dvc", "status", "schedules", "activation").stdout
+
+
+# --- several machines: an engine whose workers are in other folders, with stores of their own ---
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@contextmanager
+def engine(project: Path) -> Iterator[tuple[str, Start]]:
+    """A scheduler's address, and how to start a worker in a copy of the project."""
+    with ExitStack() as stack:
+
+        def begin(folder: Path, *words: str, **more: str) -> subprocess.Popen[str]:
+            """In a session of its own, as on another machine."""
+            environment = {k: v for k, v in os.environ.items() if not k.startswith("ALEXNET_LAB")}
+            environment |= {"DVC_ROOT": str(folder)} | more
+            log = (folder.parent / f"{folder.name}.log").open("w")
+            process = subprocess.Popen(
+                [str(BIN / "dask"), *words, "--no-dashboard"],
+                cwd=project.parent if words[0] == "scheduler" else folder,
+                env=environment, stdout=log, stderr=log, text=True, start_new_session=True,
+            )  # fmt: skip
+            stack.callback(process.wait)
+            stack.callback(kill, process, "group")
+            stack.callback(log.close)
+            return process
+
+        begin(project, "scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file",
+              str(project.parent / "scheduler.json"))  # fmt: skip
+        address = read_address(project.parent / "scheduler.json")
+
+        def worker(name: str, edit: Callable[[Path], None] = lambda _: None, **more: str) -> Any:
+            folder = project.parent / name
+            shutil.rmtree(folder, ignore_errors=True)
+            ignore = shutil.ignore_patterns(".runs", ".git", "metrics")
+            shutil.copytree(project, folder, ignore=ignore)
+            edit(folder)
+            words = ("--nthreads", "1", "--memory-limit", "0", "--name", name)
+            return begin(folder, "worker", address, *words, **more)
+
+        yield address, worker
+    (project.parent / "scheduler.json").unlink()
+
+
+def read_address(path: Path) -> str:
+    for _ in range(200):
+        if path.exists() and (text := path.read_text()):
+            return str(yaml.safe_load(text)["address"])
+        time.sleep(0.1)
+    raise AssertionError("no scheduler")
+
+
+def states_of(folder: Path) -> set[str]:
+    return {path.name for path in (folder / ".runs/states").glob("*")}
+
+
+@pytest.mark.slow
+def test_machines_with_stores_of_their_own_one_of_which_dies(
+    project: Path, expected: dict[str, str]
+) -> None:
+    with engine(project) as (address, worker):
+        one, _ = worker("one"), worker("two")
+        process = start(project, *REPRO, *VARIANTS, ALEXNET_LAB_CLUSTER=address)
+        output = read_until(process, r"^schedules .* epoch 4/.* worker one")
+        kill(one, "group")
+        output += finish(process)
+    assert process.returncode == 0, output
+    assert digests(project, CURVES) == expected
+    assert set(re.findall(r"worker (\w+)$", output, re.MULTILINE)) == {"one", "two"}
+    # The states that are wanted came home.
+    ends = states_of(project)
+    assert states_of(project.parent / "one") - ends != states_of(project.parent / "two") - ends
+    assert len(ends) >= 2 * len([v for variants in VARIANTS.values() for v in variants])
+    again = call(project, *REPRO, "--force", *VARIANTS)
+    assert again.returncode == 0 and trained(again.stdout) == []
+
+
+@pytest.mark.slow
+def test_the_head_dies_and_what_other_machines_found_is_not_lost(
+    project: Path, expected: dict[str, str]
+) -> None:
+    with engine(project) as (address, worker):
+        worker("one"), worker("two")
+        process = start(project, *REPRO, *VARIANTS, ALEXNET_LAB_CLUSTER=address)
+        output = read_until(process, r"^schedules .* epoch 3/")
+        kill(process, "group")
+        output += finish(process)
+        no_workers(project, 5)
+        again = call(project, *REPRO, *VARIANTS, ALEXNET_LAB_CLUSTER=address)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert digests(project, CURVES) == expected
+
+
+def other_code(folder: Path) -> None:
+    with (folder / "src/alexnet_lab/learning/training.py").open("a") as file:
+        file.write("# another comment\n")
+
+
+def other_data(folder: Path) -> None:
+    for path in folder.glob("data/*/test_labels.npy"):
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+
+
+def no_data(folder: Path) -> None:
+    shutil.rmtree(folder / "data/cifar10")
+
+
+@pytest.mark.slow
+def test_a_worker_that_would_compute_something_else_is_refused_in_a_sentence(
+    project: Path, expected: dict[str, str]
+) -> None:
+    with engine(project) as (address, worker):
+        worker("code", other_code)
+        worker("data", other_data)
+        worker("none", no_data)
+        worker("kind", **{LIMITS[0]: "avx2"})
+        time.sleep(8)
+        alone = call(project, *REPRO, "schedules@step", ALEXNET_LAB_CLUSTER=address)
+        assert alone.returncode != 0
+        for said in (
+            "Worker code is left out. It has other code: check out",
+            r"Worker data is left out. Its data/cifar10 is not the data of this study",
+            "Worker none is left out. data/cifar10 cannot be read",
+            "Worker kind is left out. It is .* ATEN_CPU_CAPABILITY=avx2.* and this study runs on",
+        ):
+            assert re.search(said, alone.stderr), alone.stderr
+        assert "Traceback" not in alone.stderr
+        worker("good")
+        time.sleep(4)
+        ran = call(project, *REPRO, "schedules@step", ALEXNET_LAB_CLUSTER=address)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert ran.stdout.count("is left out") == 4
+        assert set(re.findall(r"worker (\w+)$", ran.stdout, re.MULTILINE)) == {"good"}
+    same_as(expected, project, "schedules/step")
+
+
+@pytest.mark.slow
+def test_hardware_is_mixed_only_where_that_is_asked_for(
+    project: Path, expected: dict[str, str]
+) -> None:
+    """A study whose workers are all of one other kind runs on that, and its rows say so."""
+    with engine(project) as (address, worker):
+        worker("kind", **{LIMITS[0]: "avx2"})
+        time.sleep(4)
+        joined = {"ALEXNET_LAB_CLUSTER": address}
+        theirs = call(project, *REPRO, "schedules@step", **joined)
+        assert theirs.returncode == 0, theirs.stdout + theirs.stderr
+        assert "The study runs on" in theirs.stdout
+        timing = (project / "metrics/timing/schedules/step.csv").read_text()
+        assert timing.count("ATEN_CPU_CAPABILITY=avx2") == 2 * EPOCHS
+        mixed = call(project, *REPRO, "schedules@cosine", **joined, ALEXNET_LAB_CLUSTER_MIX="1")
+        assert mixed.returncode == 0, mixed.stdout + mixed.stderr
+        assert "The study runs on" not in mixed.stdout
+        timing = (project / "metrics/timing/schedules/cosine.csv").read_text()
+        assert timing.count("ATEN_CPU_CAPABILITY=avx2") == 2 * EPOCHS
+        found = call(project, *REPRO, "--force", "schedules@cosine")  # by this machine's names
+        assert trained(found.stdout) == []
+
+
+@pytest.mark.slow
+def test_an_address_where_nobody_answers_is_named(project: Path, expected: dict[str, str]) -> None:
+    for address in ("tcp://127.0.0.1:9", "outo"):
+        more = {"ALEXNET_LAB_CLUSTER": address, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
+        ran = call(project, *REPRO, "schedules@step", **more)
+        assert ran.returncode != 0 and "Traceback" not in ran.stderr
+        assert f"ALEXNET_LAB_CLUSTER is '{address}'; it should be auto, or" in ran.stderr
