@@ -12,7 +12,7 @@ PIP = $(BIN)/python -m pip install --no-user --target= --quiet --disable-pip-ver
       -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help git setup demo repro plan progress check test status unchanged experiments bench review clean
+.PHONY: help git setup demo repro plan sweep progress check test status unchanged experiments bench review clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,10 @@ plan: git setup ## what would be trained, before anything runs: make plan WHAT='
 	@dvc repro --quiet prepare
 	@$(BIN)/python -m alexnet_lab.plan $(WHAT)
 
+sweep: git setup ## several what-ifs at once: make sweep WHAT="-S 'schedules.train.lr=0.003,0.01,0.03'"
+	@$(BIN)/python -m alexnet_lab.cluster $(WHAT)
+	@dvc exp run --queue $(WHAT) && dvc exp run --run-all
+
 progress: setup ## draw the curves of runs under way, from another terminal: progress/*.png
 	@$(BIN)/python -m alexnet_lab.results.progress
 
@@ -76,10 +80,11 @@ unchanged: git setup ## prove that a change of code moved no number, then dvc co
 experiments: git setup ## the experiments in a table that fits: changed parameters and accuracies
 	@$(BIN)/python -m alexnet_lab.results.experiments
 
-bench: git setup ## our engine against the usual way, and the store's worth: metrics/{speed,reuse}.json
+bench: git setup ## our engine against the usual way, the store's worth, and scale: metrics/{speed,reuse,scale}.json
 	dvc repro --quiet prepare
 	$(BIN)/python -m benchmarks.speed --out metrics/speed.json
 	$(BIN)/python -m benchmarks.reuse --out metrics/reuse.json
+	$(BIN)/python -m benchmarks.scale --out metrics/scale.json
 
 review: git setup ## Markdown: what moved against BASE (origin/main), and whether for a reason
 	@$(BIN)/python -m alexnet_lab.results.review "$(BASE)"

@@ -11,6 +11,7 @@ the engine has for them, with times that are committed and the overhead that is 
 
 import argparse
 import heapq
+import math
 import os
 import shutil
 import tempfile
@@ -28,8 +29,8 @@ from distributed import Client
 
 from alexnet_lab import cli, console, params
 from alexnet_lab.cluster import head
-from alexnet_lab.cluster.stretches import Stretch, priorities, stretches
-from alexnet_lab.cluster.worker import Terms
+from alexnet_lab.cluster.stretches import Stretch, paths, stretches
+from alexnet_lab.cluster.worker import SLICE, Terms
 from alexnet_lab.data.datasets import load
 from alexnet_lab.data.sample import read_sample
 from alexnet_lab.learning.training import train
@@ -131,25 +132,29 @@ def simulated(
     due: dict[str, Stretch], seconds: Callable[[Run], float], workers: int, overhead: float
 ) -> dict[str, float]:
     """Give each free worker the ready stretch with the longest path to an end."""
-    paths = priorities(due)
-    ready = [(-paths[name], name) for name, piece in due.items() if piece.before not in due]
+    ahead, done, tasks = paths(due), {name: piece.first for name, piece in due.items()}, 0
+    ready = [(-ahead[name], name) for name, piece in due.items() if piece.before not in due]
     heapq.heapify(ready)
     running: list[tuple[float, str]] = []
     now, work = START, 0.0
     while ready or running:
         while ready and len(running) < workers:
             _, name = heapq.heappop(ready)
-            piece = due[name]
-            trains = (len(piece.run.names) - piece.first) * seconds(piece.run)
-            work += trains
-            heapq.heappush(running, (now + trains + overhead, name))
-        now, done = heapq.heappop(running)
+            run, tasks = due[name].run, tasks + 1
+            epochs = min(math.ceil(SLICE / seconds(run)), len(run.names) - done[name])
+            done[name] += epochs
+            ahead[name] -= epochs
+            work += epochs * seconds(run)
+            heapq.heappush(running, (now + epochs * seconds(run) + overhead, name))
+        now, ended = heapq.heappop(running)
+        whole = done[ended] == len(due[ended].run.names)
         for name, piece in due.items():
-            if piece.before == done:
-                heapq.heappush(ready, (-paths[name], name))
+            if (piece.before if whole else name) == ended:
+                heapq.heappush(ready, (-ahead[name], name))
     longest = max(len(piece.run.names) * seconds(piece.run) for piece in due.values())
     return {
-        "tasks": len(due),
+        "stretches": len(due),
+        "tasks": tasks,
         "work_s": work,
         "longest_run_s": longest,
         "makespan_s": now,

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -364,7 +365,8 @@ def test_every_package_that_the_project_needs_is_pinned() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     assert all(re.fullmatch(r"[\w.-]+==[\w.+!-]+", line) for line in lines)
     pins = {canonical(line.split("==")[0]): line.split("==")[1] for line in lines}
-    needed = {canonical(name) for name in requirements("alexnet-lab", {"dev"})}
+    extras = {"dev"} | ({"cluster"} if find_spec("distributed") else set())
+    needed = {canonical(name) for name in requirements("alexnet-lab", extras)}
     assert {name: pins.get(name) for name in needed} == {n: metadata.version(n) for n in needed}
     assert len(needed) > 100
 

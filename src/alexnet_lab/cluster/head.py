@@ -16,7 +16,7 @@ import dask
 from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster
 from rich.progress import Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from alexnet_lab.cluster.stretches import Stretch, priorities, stretches
+from alexnet_lab.cluster.stretches import Stretch, paths, stretches
 from alexnet_lab.cluster.worker import OURS, Terms, give, gradient_error, take, train
 from alexnet_lab.console import console
 from alexnet_lab.errors import UserError
@@ -169,11 +169,11 @@ def carry_out(
     Returns what went wrong, by the stretch's name; the other stretches are trained nonetheless.
     """
     errors, said, running = dict[str, str](), SimpleQueue[Any](), dict[str, Future]()
-    paths = priorities(due)
+    longest = paths(due)
     client.subscribe_topic(OURS, said.put)
 
     def submit(ready: Iterable[Stretch]) -> None:
-        for piece in sorted(ready, key=lambda piece: -paths[piece.name]):
+        for piece in sorted(ready, key=lambda piece: -longest[piece.name]):
             run, start = piece.run, piece.start(store)
             states = run.names[max(0, start - 1) : start]
             running[piece.name] = client.submit(
@@ -181,7 +181,7 @@ def carry_out(
                 *(run, piece.first, wanted.intersection(run.names)),
                 ({}, {}) if shared else give(store, run.names, states),
                 key=f"{run.title.split()[0]}-{uuid4().hex}",  # Dask learns an exercise's seconds
-                priority=paths[piece.name],
+                priority=longest[piece.name] - max(0, start - piece.first),
                 resources={OURS: 1},
             )
             running[piece.name].add_done_callback(lambda _, piece=piece: said.put(piece))
@@ -192,13 +192,16 @@ def carry_out(
             match said.get():
                 case Stretch() as piece:
                     future = running.pop(piece.name)
-                    table.end(piece)
                     if future.status == "finished":
-                        take(store, future.result())
-                        submit(after for after in due.values() if after.before == piece.name)
+                        complete, findings = future.result()
+                        take(store, findings)
+                        after = [other for other in due.values() if other.before == piece.name]
+                        submit(after if complete else [piece])
                     else:
                         errors[piece.name] = f"{piece.run.title}: {reason(future)}"
                         console.print(errors[piece.name])
+                    if piece.name not in running:
+                        table.end(piece)
                 case (_, {"end": end, "record": record, "worker": worker}) if end in due:
                     take(store, ({record["name"]: record}, {}))
                     table.epoch(due[end], worker, record["epoch"])

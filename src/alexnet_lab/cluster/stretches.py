@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from statistics import mean
 
-from alexnet_lab.runs.committed import committed_seconds
 from alexnet_lab.runs.records import keep
 from alexnet_lab.runs.run import Run
 from alexnet_lab.runs.stage import known_epochs
@@ -56,16 +54,12 @@ def stretches(runs: Iterable[Run], wanted: frozenset[str], store: Store) -> dict
     return {name: piece for name, piece in every.items() if name in due}
 
 
-def priorities(due: dict[str, Stretch]) -> dict[str, float]:
-    """The seconds from each stretch's beginning to the end of the longest run through it.
-
-    They are guessed from git's, whatever machine those are of: only the order matters.
-    """
-    paths = dict.fromkeys(due, 0.0)
+def paths(due: dict[str, Stretch]) -> dict[str, int]:
+    """How many epochs there are from each stretch's beginning to the end of the longest run."""
+    longest = dict.fromkeys(due, 0)
     for name in sorted(due, key=lambda name: -len(due[name].run.names)):  # branches first
         piece = due[name]
-        epoch = mean(committed_seconds(piece.run.title.split()[0]) or [1.0])
-        paths[name] += epoch * (len(piece.run.names) - piece.first)
+        longest[name] += len(piece.run.names) - piece.first
         if piece.before in due:
-            paths[piece.before] = max(paths[piece.before], paths[name])
-    return paths
+            longest[piece.before] = max(longest[piece.before], longest[name])
+    return longest

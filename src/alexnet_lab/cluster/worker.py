@@ -1,5 +1,6 @@
 """On a worker: may it take part? If so, it trains one stretch after the other."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from alexnet_lab.runs.run import Run
 from alexnet_lab.runs.store import Store, the_store
 
 OURS = "alexnet-lab"  # the plugin, the topic of what workers say, and what a task takes one of
+SLICE = 60  # seconds after which a worker asks what is most urgent, and sends home what it has
 Findings = tuple[dict[str, dict[str, Any]], dict[str, bytes]]  # records and states by name
 
 
@@ -91,10 +93,11 @@ def give(store: Store, records: tuple[str, ...], states: tuple[str, ...]) -> Fin
     )
 
 
-def train(run: Run, first: int, wanted: frozenset[str], known: Findings) -> Findings:
-    """Train a run's epochs after the first ones, and leave the last state in the store.
+def train(run: Run, first: int, wanted: frozenset[str], known: Findings) -> tuple[bool, Findings]:
+    """Train a run's epochs after the first ones, for a minute or so, and keep the last state.
 
-    Returns what the head's store may lack. UserError as carry_out raises it.
+    Returns whether all is done, and what the head's store may lack. UserError as carry_out
+    raises it.
     """
     from alexnet_lab.runs.trainer import carry_out  # imports torch, which the head does without
 
@@ -103,15 +106,24 @@ def train(run: Run, first: int, wanted: frozenset[str], known: Findings) -> Find
     take(store, known)
     before = store.record(end) if run.find(len(run.names) - 1, store, {}) else None
     run, until = replace(run, hardware=terms.hardware), _Until(store.folder, store.bound, end)
+    stop, complete = time.monotonic() + SLICE, True
     for record, trained in carry_out(run, until, wanted):
         if trained:
             said = {"end": end, "worker": str(worker.name), "record": asdict(record)}
             worker.log_event(OURS, said)
         if (task := worker.state.tasks.get(key)) is None or task.state != "executing":
             raise UserError("Nobody waits for this any more: the head is gone.")
+        if time.monotonic() > stop and record.name != end:
+            complete = False
+            break
     if before:  # with the seconds that it had
         store.keep_record(end, before)
-    return ({}, {}) if terms.shares else give(store, run.names[first:], (end,))
+    newest = run.start(len(run.names), store)
+    for name in run.names[first : max(0, newest - 1)]:
+        if name not in wanted:
+            store.drop_state(name)
+    states = run.names[max(0, newest - 1) : newest]
+    return complete, ({}, {}) if terms.shares else give(store, run.names[first:], states)
 
 
 def gradient_error(run: Run) -> float:
