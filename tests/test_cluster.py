@@ -175,6 +175,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         small = {"convolutions": [{"channels": 4, "kernel": 3, "pool": True}], "hidden": 16}
         raw[exercise]["train"]["model"] |= {"hidden": [16]} if exercise == "activation" else small
     raw["batchnorm"]["train"]["model"]["batch_norm"] = True
+    code = folder / "src/alexnet_lab/cluster/worker.py"  # not a minute: a run is cut several times
+    code.write_text(re.sub(r"SLICE = \d+", "SLICE = 1", code.read_text()))
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     for key, value in (("user.name", "A Tester"), ("user.email", "tester@example.org")):
@@ -306,6 +308,30 @@ def test_a_stretch_that_fails_stops_its_stage_alone(
     lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
     assert "batchnorm@with_bn" not in lock and "batchnorm@without_bn" in lock
     assert "up to date" in call(project, "dvc", "status", "schedules", "activation").stdout
+
+
+@pytest.mark.slow
+def test_a_sweep_is_trained_at_once_and_its_experiments_find_everything(
+    project: Path, expected: dict[str, str]
+) -> None:
+    """DVC runs the experiments in folders of their own, below .dvc/tmp."""
+    sweep = ("-S", "schedules.train.lr=0.05,0.2", "-S", "schedules.seeds=[0],[1]")
+    words = (*sweep, "schedules")
+    seeds = {"ALEXNET_LAB_WORKERS": "2"}
+    ran = call(
+        project, "python", "-m", "alexnet_lab.cluster", *words, DVC_ROOT=f"{project}", **seeds
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert len(trained(ran.stdout)) > 4 * EPOCHS and trained_twice_of(project, ran.stdout) == {}
+    queued = call(project, "dvc", "exp", "run", "--queue", *words)
+    assert queued.returncode == 0 and queued.stdout.count("Queued experiment") == 4
+    done = call(project, "dvc", "exp", "run", "--run-all")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert trained(done.stdout) == []
+    shown = call(project, "dvc", "exp", "show", "--csv", "--only-changed").stdout
+    assert shown.count("exp,") == 0 or shown
+    found = {line for line in shown.splitlines() if "0.05" in line or "0.2" in line}
+    assert len(found) >= 4, shown
 
 
 # --- several machines: an engine whose workers are in other folders, with stores of their own ---

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import version
+from multiprocessing import resource_tracker
 from queue import SimpleQueue
 from typing import Any
 from uuid import uuid4
 
 import dask
 from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster
+from distributed.comm import parse_address, parse_host_port
 from rich.progress import Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from alexnet_lab.cluster.stretches import Stretch, paths, stretches
@@ -77,7 +79,10 @@ def engine(count: int, hardware: Hardware) -> Iterator[Client]:
     """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # an error comes back to us
     address, cluster = os.environ["ALEXNET_LAB_CLUSTER"], None
-    # Ctrl-C reaches every process of a terminal: what is started here leaves it to us.
+    # Ctrl-C reaches every process of a terminal: what is started here leaves it to us. The tracker
+    # comes first, since its start unblocks the signals again; it would talk of killed workers.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         if address == "auto":
@@ -89,6 +94,8 @@ def engine(count: int, hardware: Hardware) -> Iterator[Client]:
                 }
                 scheduler = {"cls": Scheduler, "options": QUIET | {"port": 0}}
                 cluster = SpecCluster(workers, scheduler, silence_logs=False)
+        else:
+            parse_host_port(parse_address(address)[1])  # ValueError if it is no address
         client = Client(cluster or address, set_as_default=False)
     except (OSError, ValueError) as error:
         raise UserError(
@@ -202,7 +209,7 @@ def carry_out(
                         console.print(errors[piece.name])
                     if piece.name not in running:
                         table.end(piece)
-                case (_, {"end": end, "record": record, "worker": worker}) if end in due:
+                case (_, {"end": end, "record": record, "by": worker}) if end in due:
                     take(store, ({record["name"]: record}, {}))
                     table.epoch(due[end], worker, record["epoch"])
                 case (_, {"refused": sentence}):

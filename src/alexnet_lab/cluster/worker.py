@@ -109,7 +109,7 @@ def train(run: Run, first: int, wanted: frozenset[str], known: Findings) -> tupl
     stop, complete = time.monotonic() + SLICE, True
     for record, trained in carry_out(run, until, wanted):
         if trained:
-            said = {"end": end, "worker": str(worker.name), "record": asdict(record)}
+            said = {"end": end, "by": str(worker.name), "record": asdict(record)}
             worker.log_event(OURS, said)
         if (task := worker.state.tasks.get(key)) is None or task.state != "executing":
             raise UserError("Nobody waits for this any more: the head is gone.")
