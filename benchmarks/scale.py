@@ -82,7 +82,7 @@ def timed(client: Client, site: Site, runs: list[Run], wanted: frozenset[str]) -
 
 def small_study() -> Study:
     """With the schedules in small."""
-    raw = yaml.safe_load(Path("params.yaml").read_text())
+    raw = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     raw["schedules"]["variants"]["step"]["schedule"]["every"] = EPOCHS // 5
     raw["schedules"]["train"]["epochs"], raw["schedules"]["seeds"] = EPOCHS, list(range(SEEDS))
     return params.parse(raw)

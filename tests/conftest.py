@@ -18,11 +18,7 @@ from alexnet_lab.runs.site import Site
 from alexnet_lab.runs.store import Store
 
 ROOT = Path(__file__).parent.parent
-<<<<<<< HEAD
-SETTINGS = ("DATA", "RUNS", "RUNS_GIB", "COMMITTED", "WORKERS", "DEVICE")
-=======
-SETTINGS = ("RUNS", "RUNS_GIB", "COMMITTED", "WORKERS", "DEVICE", "CLUSTER", "CLUSTER_MIX")
->>>>>>> c55c757 (Cluster: docs/scale.md, make sweep, why Dask; tasks last a minute)
+SETTINGS = ("DATA", "RUNS", "RUNS_GIB", "COMMITTED", "WORKERS", "DEVICE", "CLUSTER", "CLUSTER_MIX")
 
 
 @pytest.fixture(autouse=True)

@@ -40,7 +40,7 @@ from tests.test_survival import (
     start,
     trained,
 )
-from tools.spine import leave_out_controls
+from tools.demo import leave_out_controls
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 from alexnet_lab.cluster import worker
