@@ -31,7 +31,6 @@ from alexnet_lab.results.review import table as review_table
 from alexnet_lab.results.runs import Runs, read
 from alexnet_lab.results.statistics import estimate, level_of_each
 from alexnet_lab.results.tables import difference, markdown
-from alexnet_lab.results.throughput import arithmetic, read_benchmark, side_by_side
 from benchmarks.speed import CASES
 from tests.conftest import ROOT
 
@@ -160,24 +159,6 @@ def speed_up(batch: int) -> str:
     return f"{(rates('gpu') / rates('cpu'))[batch]:.1f}"
 
 
-@cache
-def towers() -> "tuple[pd.DataFrame, pd.Series[float], pd.DataFrame]":
-    """The benchmark's throughput, two towers over one, and the layers."""
-    study = params.load(ROOT / "params.yaml").benchmark
-    layers = pd.read_csv(ROOT / "metrics/layers.csv")
-    timing = read_benchmark(ROOT / "metrics/timing/benchmark", study.variants)
-    rates = arithmetic(timing, layers)
-    return rates[rates["stage"] == "towers"], side_by_side(rates), layers
-
-
-def share_of_peak(network: str) -> list[str]:
-    """The least and the most, in per cent."""
-    rates = towers()[0]
-    rates = rates[rates["network"] == network]
-    shares = 100 * rates["gflop_per_s"] / rates["peak"]
-    return [f"{shares.min():.0f}", f"{shares.max():.0f}"]
-
-
 def study_hours() -> str:
     """All training at the speeds of metrics/speed.json; an exercise's cases stand for it."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -213,10 +194,6 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "honest_undecided": lambda: honest("undecided"),
     "gradients_1": lambda: gradients(1),
     "gradients_5": lambda: gradients(5),
-    "towers_least": lambda: f"{towers()[1].min():.2f}",
-    "towers_most": lambda: f"{towers()[1].max():.2f}",
-    "one_tower_share": lambda: share_of_peak("one_tower")[1],
-    "two_towers_share": lambda: share_of_peak("two_towers")[1],
     "constant_best": lambda: mean(curve("schedules/constant").max()),
     "constant_end": lambda: mean(last("schedules/constant")),
     "none_end": lambda: summed("augmentation/none", "window_accuracy"),
