@@ -277,7 +277,7 @@ def _by_batch(
     if axis.get_yscale() == "linear":
         axis.set_ylim(0, 1.1 * rates[column].max() if len(rates) else 1)
     else:
-        axis.set_ylim(bottom=rates[column].min() / 3 if len(rates) else 1)  # room for words
+        axis.set_ylim(bottom=rates[column].min() / 6 if len(rates) else 1)  # room for words
 
 
 def _batch_axis(axis: Axes, rates: pd.DataFrame) -> None:
