@@ -34,6 +34,7 @@ def finding(runs: Runs, topic: Topic) -> str:
 
 def benchmark_finding(rates: pd.DataFrame) -> str:
     """Such as "The GPU is 24.3 to 31.4 times as fast as the CPU"."""
+    rates = rates[rates["stage"] == rates["variant"]]  # one network, one device
     gains = speed_up(rates)
     if not gains.empty:
         ends = dict.fromkeys(f"{gain:.1f}" for gain in (gains.min(), gains.max()))
