@@ -28,7 +28,7 @@ def main() -> None:
     write_json(metrics(summary, runs), args.metrics)
     write_json(summary, args.summary)
     replace(args.curves, runs.curves.set_index("variant").to_csv)
-    replace(args.plot, training_figure(runs, claims=claims).savefig)
+    replace(args.plot, training_figure(runs, topic=topic).savefig)
     console.show_table(topic.question or args.exercise, summary_table(summary, runs.compare))
     console.say(training_answer(summary, compare_variants(runs, claims), runs).replace("**", ""))
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from alexnet_lab import cli, params
 from alexnet_lab.machine.files import replace, write_json
 from alexnet_lab.results.claims import Judging, check_all
+from alexnet_lab.results.explore import charts
 from alexnet_lab.results.figures import overview_figure
-from alexnet_lab.results.page import benchmark_charts, page, read_pictures, training_charts
+from alexnet_lab.results.page import Content, page, read_pictures
 from alexnet_lab.results.report import ledger, made_of, remarks, report
 from alexnet_lab.results.runs import read, read_csv
 from alexnet_lab.results.sections import benchmark_section, training_section
@@ -30,9 +31,8 @@ def main() -> None:
     replace(args.plots / "overview.png", overview_figure(spine, topics).savefig)
     text = report(sections, takeaways, topics, remarks(study), made_of(study))
     replace(args.out, lambda new: new.write_text(text, encoding="utf-8"))
-    charts = {n: training_charts(n, each) for n, each in runs.items()}
-    charts["benchmark"] = benchmark_charts(steps)
-    html = page(text, read_pictures(args.plots, text), charts)
+    pictures = read_pictures(args.plots, text)
+    html = page(Content(study, sections, takeaways, charts(runs, topics, steps), pictures))
     replace(args.plots / "report.html", lambda new: new.write_text(html, encoding="utf-8"))
 
 

@@ -21,7 +21,7 @@ def make_demo(folder: Path) -> None:
     leave_out_controls(folder)
     params, claims = folder / "params.yaml", folder / "claims.yaml"
     write(params, changed(read(params), read(CHANGES)))
-    asked = ("question", "what_if", "picture")
+    asked = ("question", "what_if", "picture", "effect", "names")
     topics = {
         name: {key: topic[key] for key in asked if key in topic}
         for name, topic in read(claims).items()

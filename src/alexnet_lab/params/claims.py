@@ -135,6 +135,19 @@ Claim = Annotated[
 ]
 
 
+class Effect(Strict):
+    """The one difference that shows an exercise's answer: more of ``of``, less of ``less``.
+
+    ``ask`` asks for its size beforehand, and ``cuts`` part the three answers to choose from. Of the
+    benchmark, ``of`` is a batch size, and the speed-up is asked for.
+    """
+
+    of: str
+    less: str = ""
+    ask: str = ""
+    cuts: tuple[Number, Number] | None = None
+
+
 class Topic(Strict):
     """An exercise's question, a suggestion of what to change next, and what the text says of it.
 
@@ -146,6 +159,8 @@ class Topic(Strict):
     under: str = ""
     picture: str = ""  # one more of plots/, by its name, which explains what was done
     what_if: str = ""  # as `dvc exp run -S` takes it
+    effect: Effect | None = None
+    names: dict[Name, str] = Field(default_factory=dict)  # of variants, in a sentence
     claims: dict[Name, Claim] = Field(default_factory=dict)
     asides: tuple[Aside, ...] = ()
 

@@ -1,12 +1,14 @@
 """One figure per exercise, and one for all of them. Nothing is saved here.
 
-A variant has the same colour in every panel, by its place in params.yaml (the palette of Okabe
-and Ito, which colour-blind readers can tell apart). A run that diverged ends there, except for
-its accuracy, and the legend says so.
+A variant has the same colour in every panel, by its place in params.yaml. The palette is Okabe and
+Ito's, which colour-blind readers can tell apart, with its light and its black colours changed so
+that each has a contrast of 3 on white paper and on the page's dark one. A run that diverged ends
+there, except for its accuracy, and the legend says so.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -15,10 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from alexnet_lab.params.claims import Claim, Topics
+from alexnet_lab.params.claims import Topic, Topics
 from alexnet_lab.results.analysis import before_divergence, compare_variants, divergences
+from alexnet_lab.results.finding import benchmark_finding, finding
 from alexnet_lab.results.panels import PANELS, Colours, Look, draw_row, label_rows, number
-from alexnet_lab.results.quantities import QUANTITIES, sample
+from alexnet_lab.results.quantities import QUANTITIES, epochs_to_threshold, sample
 from alexnet_lab.results.runs import Runs
 from alexnet_lab.results.throughput import (
     BATCH_OF_2012,
@@ -36,12 +39,12 @@ PALETTE = (
     "#0072B2",
     "#D55E00",
     "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
+    "#C0649A",
+    "#A87900",
+    "#3A94C8",
     "#7F7F7F",
-    "#000000",
-    "#8C564B",
+    "#8458BE",
+    "#9A6152",
 )
 STYLE: Any = {  # rcParams; matplotlib's own type lists every key
     "axes.grid": True,
@@ -65,21 +68,24 @@ def colours(variants: Sequence[str]) -> dict[str, str]:
 
 
 def training_figure(
-    runs: Runs, variants: Sequence[str] | None = None, claims: Iterable[Claim] = ()
+    runs: Runs, variants: Sequence[str] | None = None, topic: Topic | None = None
 ) -> Figure:
     """The exercise's panels, two per row, under one legend of its variants.
 
     ``variants`` are all of the exercise's, if some have no runs yet: colours go by their order.
-    ``claims`` are the text's: their verdicts are of one family with those of the comparisons.
+    The finding is its title if there is a ``topic``; the verdicts on the text's claims are of one
+    family with those of the comparisons.
     """
     every = colours(variants or runs.variants)
     colour = {variant: every[variant] for variant in runs.variants}
-    shown = replace(runs, curves=before_divergence(runs))
+    shown, panels = replace(runs, curves=before_divergence(runs)), runs.compare.panels
+    if len(panels) > 1 and epochs_to_threshold(runs).isna().all():
+        panels = tuple(name for name in panels if name != "epochs_to_threshold")
     with mpl.rc_context(STYLE):
-        figure, axes = _grid(len(runs.compare.panels), len(runs.variants))
-        comparing = "differences" in runs.compare.panels
-        comparisons = compare_variants(runs, claims) if comparing else []
-        for name, axis in zip(runs.compare.panels, axes, strict=False):
+        figure, axes = _grid(len(panels), len(runs.variants))
+        claims = topic.claims.values() if topic else ()
+        comparisons = compare_variants(runs, claims) if "differences" in panels else []
+        for name, axis in zip(panels, axes, strict=False):
             PANELS[name].draw(axis, shown, colour, comparisons)
         seeds = runs.curves["seed"].nunique()
         note = f"{seeds} seeds: thin lines, dots; 95 % intervals, of differences jointly"
@@ -88,7 +94,8 @@ def training_figure(
         if runs.apart:
             stars = f"* in other arithmetic or on other hardware than {runs.compare.baseline}"
             figure.supxlabel(stars, fontsize=9)
-        _legend(figure, axes, _labelled(colour, divergences(runs)), note)
+        title = finding(runs, topic) if topic else ""
+        _legend(figure, axes, _labelled(colour, divergences(runs)), note, title)
     return figure
 
 
@@ -111,7 +118,9 @@ def overview_figure(exercises: Mapping[str, Runs], topics: Topics) -> Figure:
             label_rows(axis, colour, runs.apart)
             if runs.apart:
                 figure.supxlabel("* in other arithmetic or on other hardware", fontsize=9)
-            axis.set(title=name.capitalize(), xlabel="final test accuracy (%; scales differ)")
+            title = fill(finding(runs, topics[name]), 46)
+            axis.set_title(f"{name.capitalize()}\n{title}", fontsize=9)
+            axis.set_xlabel("final test accuracy (%; scales differ)")
         marks: Any = {"color": "grey", "marker": "o", "alpha": 0.6, "lw": 1.2}
         handles = [
             Line2D(
@@ -145,15 +154,18 @@ def _grid(panels: int, variants: int = 1) -> tuple[Figure, list[Axes]]:
     return figure, figure.subplots(rows, 2, squeeze=False).flatten().tolist()
 
 
-def _legend(figure: Figure, axes: list[Axes], colour: Colours, note: str) -> None:
-    """Put the legend in the last cell if it is free, else above all panels."""
+def _legend(figure: Figure, axes: list[Axes], colour: Colours, note: str, title: str = "") -> None:
+    """Put the legend in the last cell if it is free, else above all panels; the title on top."""
+    bold: Any = {"weight": "bold", "size": 12}
     handles = [Line2D([], [], color=shade, lw=3, label=name) for name, shade in colour.items()]
     handles.append(Line2D([], [], color="none", label=f"({note})"))
     if axes[-1].has_data() or axes[-1].texts:
         short = max(map(len, colour)) < 20
         columns = 2 if not short else 6 if len("".join(colour)) < 40 else 3
-        figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
+        place: Any = {"loc": "outside upper center", "ncols": columns, "frameon": False}
+        figure.legend(handles=handles, **place, title=title or None, title_fontproperties=bold)
     else:
+        figure.suptitle(title, **bold)
         axes[-1].set_axis_off()
         axes[-1].legend(handles=handles, loc="center", frameon=False, fontsize=11)
 
@@ -195,7 +207,8 @@ def benchmark_figure(timing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
         places = timing.dropna(subset=["hardware"]).groupby("variant")["hardware"].first()
         short = places.str.replace(r" *\([^)]*\)", "", regex=True)
         shown = {f"{name}: {short[name]}": c for name, c in colour.items() if name in short}
-        _legend(figure, axes, shown, "whiskers: slowest and fastest step")
+        note = "whiskers: slowest and fastest step"
+        _legend(figure, axes, shown, note, benchmark_finding(rates))
     return figure
 
 

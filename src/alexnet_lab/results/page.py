@@ -1,34 +1,237 @@
-"""plots/report.html: the report as one file that opens anywhere, with curves to explore.
+"""plots/report.html: the study as one file that opens anywhere, with curves to explore.
 
-REPORT.md is its text; pictures, charts and the Vega-Lite library are inside, so nothing is
-fetched. Hovering shows a point's values and seed; a click in a legend isolates a variant.
+What must be readable without a script is HTML, written here; page.js adds the curves, the filters
+and the games from the JSON that explore.py makes. Nothing is fetched, and a policy in page.html
+forbids it.
 """
 
 import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
 from io import BytesIO
 from pathlib import Path
 from string import Template
-from typing import Any
 
-import pandas as pd
 import vl_convert
 from markdown_it import MarkdownIt
 from PIL import Image
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.results.analysis import before_divergence
-from alexnet_lab.results.figures import colours
-from alexnet_lab.results.quantities import COLUMNS
-from alexnet_lab.results.runs import Runs
-from alexnet_lab.results.throughput import throughput
+from alexnet_lab.params.claims import Below, Difference, More, Order, Ratio, Value
+from alexnet_lab.params.study import Study
+from alexnet_lab.results import claims
+from alexnet_lab.results.claims import Ledger
+from alexnet_lab.results.effects import effects, guess
+from alexnet_lab.results.explore import Chart, changeable, leaders, means, setting
+from alexnet_lab.results.pieces import spark, table_html
+from alexnet_lab.results.report import PICTURES, all_claims, controls, made_of, remarks
+from alexnet_lab.results.sections import Section
+from alexnet_lab.results.wall import LOOKS, template, wall
 
-Chart = dict[str, Any]  # a Vega-Lite specification
-CHARTED = ("test_accuracy", "train_loss")  # columns; one chart each
-HEIGHT = 260  # pixels of a chart
-PICTURE = r"\(plots/(\w+)\.png\)"  # in the text
+PICTURE = r"\(plots/(\w+)\.png\)"  # in the report
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that the page shows; charts and pictures (PNG) are by exercise or name."""
+
+    study: Study
+    sections: Sequence[Section]
+    takeaways: Ledger
+    charts: Mapping[str, Chart]
+    pictures: Mapping[str, bytes]
+
+    @property
+    def of_the_text(self) -> bool:
+        """Whether the text's claims are shown: not beside runs on the sample."""
+        return self.study.data.source == "official"
+
+    @property
+    def mains(self) -> list[Section]:
+        """The exercises without their controls; a benchmark without a speed-up stands last."""
+        found = [section for section in self.sections if not section.topic.under]
+        return sorted(found, key=lambda s: s.name == "benchmark" and "speed_up" not in s.measured)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Every claim by its id."""
+        return all_claims([*self.sections], self.takeaways)
+
+
+def page(content: Content) -> str:
+    """The whole page as HTML."""
+    mains, made = content.mains, made_of(content.study)
+    data = {"charts": content.charts, "changeable": changeable(content.study)}
+    tiles = [wall(content.sections, content.ledger)] if content.of_the_text else []
+    return Template(template("page.html")).substitute(
+        style=template("page.css"),
+        script=template("page.js").replace("</script", "<\\/script"),
+        data=json.dumps(data, allow_nan=False).replace("</", "<\\/"),
+        banner="".join(
+            f"<p class='banner'>{escape(remark)}</p>" for remark in remarks(content.study)
+        ),
+        answer=_answer(content),
+        key='<i class="text"></i> the text, one run &ensp; ' if tiles else "",
+        effects=effects(mains, content.of_the_text),
+        cards="".join(_card(section, content.charts[section.name]) for section in mains),
+        contents="".join(_link(section, content) for section in mains)
+        + ('<li><a href="#claims">The text’s claims</a></li>' if tiles else ""),
+        exercises="".join(_exercise(section, content) for section in mains),
+        wall="".join(tiles),
+        what_if=escape(next((s.topic.what_if for s in mains if s.topic.what_if), "lr=0.05")),
+        made_of="".join(f"<li>{escape(k)}: {escape(v)}</li>" for k, v in made.items()),
+    )
+
+
+def _answer(content: Content) -> str:
+    """The answer to the whole study in one sentence: how many directions and numbers hold."""
+    if not content.of_the_text:
+        return ". ".join(section.finding for section in content.mains) + "."
+    ledger = content.ledger.values()
+    said = [f.verdict for f in ledger if isinstance(f.claim, Order | More | Below)]
+    printed = [f.verdict for f in ledger if isinstance(f.claim, Value | Difference | Ratio)]
+    return (
+        f"In direction {_often(said, claims.CONFIRMED)}, in number "
+        f"{_often(printed, claims.COMPATIBLE)}: of the text’s {len(said)} statements "
+        f"{said.count(claims.CONFIRMED)} hold, of its {len(printed)} printed numbers one more run "
+        f"of ours could give {printed.count(claims.COMPATIBLE)}."
+    )
+
+
+def _often(verdicts: list[str], good: str) -> str:
+    share = verdicts.count(good) / max(1, len(verdicts))
+    return "mostly" if share > 2 / 3 else "about half the time" if share > 1 / 3 else "seldom"
+
+
+def _card(section: Section, chart: Chart) -> str:
+    """A question, its answer, and a small picture."""
+    lines: list[tuple[str, list[float | None]]] = []
+    if chart:
+        curves = means(chart, chart["first"][0])
+        lines = [(chart["colours"][variant], line) for variant, line in curves.items()]
+    title = section.topic.question or section.name.capitalize()
+    return (
+        f'<a class="card" href="#{section.name}"><b>{escape(title)}</b>'
+        f'{spark(lines)}<span class="secret">{escape(section.finding)}.</span></a>'
+    )
+
+
+def _link(section: Section, content: Content) -> str:
+    under = "".join(
+        f'<li><a href="#{control.name}">{control.name.capitalize()}</a></li>'
+        for control in controls(section, [*content.sections])
+    )
+    inner = f"<ul>{under}</ul>" if under else ""
+    return f'<li><a href="#{section.name}">{section.name.capitalize()}</a>{inner}</li>'
+
+
+def _exercise(section: Section, content: Content) -> str:
+    """An exercise and, under it, its controls."""
+    name, topic, level = section.name, section.topic, 3 if section.topic.under else 2
+    chart, says = content.charts[name], PICTURES.get(topic.picture, topic.picture)
+    parts = [
+        f"<h{level}>{name.capitalize()}</h{level}>",
+        f'<p class="question">{escape(topic.question)}</p>' if topic.question else "",
+        guess(section),
+        f'<p class="answer secret">{escape(section.finding)}.</p>',
+        _setting(name, content),
+        f'<div class="explore js-only" data-exercise="{name}"></div>' if chart else "",
+        f"<p>{_inline(section.answer)}{_lead(chart)}</p>",
+        _order_of_the_text(chart) if content.of_the_text else "",
+        _picture(topic.picture, says, content, "photos" if "ops" in topic.picture else "figure"),
+        _folded(
+            "All panels, as a picture",
+            _picture(name, f"{name}: {section.finding}", content, "figure"),
+            "pictures",
+        ),
+        _folded(
+            "Tables, and how sure they are",
+            _tables(section),
+        ),
+        _what_if(topic.what_if),
+        _tally(section) if content.of_the_text else "",
+        *(_exercise(control, content) for control in controls(section, [*content.sections])),
+    ]
+    kind = "control" if topic.under else "exercise"
+    return f'<section id="{name}" class="{kind}">{"".join(parts)}</section>'
+
+
+def _setting(name: str, content: Content) -> str:
+    if name not in content.study.exercises:
+        return ""
+    return f'<p class="setting">{escape(setting(content.study, name))}.</p>'
+
+
+def _lead(chart: Chart) -> str:
+    """Who would have won if training had stopped earlier."""
+    spans = leaders(chart) if "test_accuracy" in chart.get("values", {}) else []
+    if len(spans) < 2:
+        return ""
+    if len(spans) > 4:
+        return f" The lead changes {len(spans) - 1} times on the way."
+    told = [
+        f"<b>{escape(name)}</b> {f'in epoch {a}' if a == b else f'in epochs {a} to {b}'}"
+        for name, a, b in spans
+    ]
+    return f" In the lead: {', '.join(told)}."
+
+
+def _order_of_the_text(chart: Chart) -> str:
+    drawn = chart.get("draw")
+    if not drawn:
+        return ""
+    order = ", ".join(map(escape, drawn["order"]))
+    return (
+        f"<p>The text ran each once and ranks them: {order}. Of all draws of one of our runs each, "
+        f"<b>{100 * drawn['share']:.1f} %</b> give that order.</p>"
+    )
+
+
+def _tally(section: Section) -> str:
+    """How an exercise's claims of the text fare, with a link to them."""
+    if not section.ledger:
+        return ""
+    verdicts = [finding.verdict for finding in section.ledger.values()]
+    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in LOOKS if v in verdicts)
+    many = f"{len(verdicts)} claims" if len(verdicts) > 1 else "one claim"
+    return (
+        f'<p class="secret"><a href="#claims" data-filter="{section.name}">The text makes {many} '
+        f"of this</a>: {counts}.</p>"
+    )
+
+
+def _what_if(what_if: str) -> str:
+    if not what_if:
+        return ""
+    return f"<p>What if? <code class='copy'>dvc exp run -S '{escape(what_if)}'</code></p>"
+
+
+def _tables(section: Section) -> str:
+    tables = "".join(map(table_html, section.tables))
+    sure = f"<p>{escape(section.how_sure)}</p>"
+    return f"{tables}{sure}<p>Measured on {escape(section.measured_on)}.</p>"
+
+
+def _folded(title: str, inside: str, kind: str = "") -> str:
+    opened = " open" if kind == "pictures" else ""  # page.js folds it
+    body = f'<details class="{kind}"{opened}><summary>{title}</summary>{inside}</details>'
+    return body if inside else ""
+
+
+def _picture(name: str, says: str, content: Content, kind: str) -> str:
+    if name not in content.pictures:
+        return ""
+    inside = base64.b64encode(content.pictures[name]).decode()
+    image = f'<img loading="lazy" src="data:image/png;base64,{inside}" alt="{escape(says)}">'
+    return f'<div class="{kind}">{image}</div>'
+
+
+def _inline(text: str) -> str:
+    rendered: str = MarkdownIt("commonmark", {"html": False}).renderInline(text)
+    return rendered
 
 
 def read_pictures(folder: Path, text: str) -> dict[str, bytes]:
@@ -48,166 +251,14 @@ def _small(path: Path) -> bytes:
         return file.getvalue()
 
 
-def page(text: str, pictures: Mapping[str, bytes], charts: Mapping[str, Sequence[Chart]]) -> str:
-    """Turn a Markdown report into HTML; ``pictures`` (PNG) and ``charts`` are by name.
-
-    A picture ``plots/<name>.png`` of the text is put inside; an exercise's charts come before it.
-    """
-
-    def place(image: re.Match[str]) -> str:
-        name, rest = image["name"], image["rest"]
-        inside = base64.b64encode(pictures[name]).decode()
-        picture = f'<img src="data:image/png;base64,{inside}"{rest}>'
-        if name not in charts:
-            return f"<p>{picture}</p>"
-        divisions = "".join(f'<div id="{name}-{i}"></div>' for i in range(len(charts[name])))
-        return (
-            f'<div class="charts">{divisions}</div>'
-            f"<details><summary>All panels, as a picture</summary>{picture}</details>"
-        )
-
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    body = re.sub(r'<p><img src="plots/(?P<name>\w+)\.png"(?P<rest>[^>]*)></p>', place, body)
-    body = body.replace("<table>", '<div class="table"><table>')
-    body = body.replace("</table>", "</table></div>")
-    specs = {f"{name}-{i}": chart for name, some in charts.items() for i, chart in enumerate(some)}
-    return TEMPLATE.substitute(
-        body=body,
-        library=vega_lite(),
-        specs=json.dumps(specs, allow_nan=False).replace("</", "<\\/"),
-    )
-
-
-def vega_lite() -> str:
-    """The library's own code, for a script element; it defines ``vegaEmbed``."""
-    code: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return code.replace("</script", "<\\/script")
-
-
-def training_charts(name: str, runs: Runs) -> list[Chart]:
-    """One chart per column: every seed thin, the mean over seeds thick."""
-    rows = before_divergence(runs)[["variant", "seed", "epoch", *CHARTED]]
-    return [_lines(name, rows, column, COLUMNS[column].label) for column in CHARTED]
-
-
-def _lines(name: str, curves: pd.DataFrame, column: str, title: str) -> Chart:
-    y = {"field": column, "type": "quantitative", "title": title, "scale": {"zero": False}}
-    fields = {"variant": "nominal", "seed": "nominal", "epoch": "quantitative"}
-    tooltip = [{"field": field, "type": kind} for field, kind in fields.items()]
-    tooltip.append({"field": column, "type": "quantitative", "title": title, "format": ".4f"})
-    mean = {"aggregate": "mean", "title": f"mean {title}", "format": ".4f"}
-    chosen = {"param": "isolated", "empty": True}
-    isolate = {"name": "isolated", "select": {"type": "point", "fields": ["variant"]}}
-    return _chart(
-        description=f"{name}: {title} by epoch, one thin line per seed, a thick line for the mean",
-        rows=curves,
-        x={
-            "field": "epoch",
-            "type": "quantitative",
-            "axis": {"format": "d", "values": _ticks(curves)},
-        },
-        variants=list(curves["variant"].unique()),
-        layers=[
-            {
-                "params": [isolate | {"bind": "legend"}],
-                "mark": {"type": "line", "strokeWidth": 1},
-                "encoding": {
-                    "y": y,
-                    "detail": {"field": "seed"},
-                    "opacity": {"condition": chosen | {"value": 0.45}, "value": 0.05},
-                },
-            },
-            {
-                "mark": {"type": "line", "strokeWidth": 3},
-                "encoding": {
-                    "y": y | {"aggregate": "mean"},
-                    "opacity": {"condition": chosen | {"value": 1}, "value": 0.1},
-                    "tooltip": [*tooltip[:1], *tooltip[2:3], tooltip[3] | mean],
-                },
-            },
-            {
-                "mark": {"type": "point", "filled": True, "size": 45},
-                "encoding": {
-                    "y": y,
-                    "tooltip": tooltip,
-                    "opacity": {"condition": chosen | {"value": 0.5}, "value": 0},
-                },
-            },
-        ],
-    )
-
-
-def _ticks(curves: pd.DataFrame) -> list[int]:
-    """Whole epochs for the axis, ten at most."""
-    last = int(curves["epoch"].max())
-    step = -(-last // 10)
-    return list(range(step, last + 1, step))
-
-
-def benchmark_charts(timing: pd.DataFrame) -> list[Chart]:
-    """Images per second by batch size, one line per device; none if nothing was measured."""
-    rates = throughput(timing)
-    if rates.empty:
-        return []
-    y = {"field": "img_per_s", "type": "quantitative", "title": "images per second (median step)"}
-    fields = ("variant", "batch_size", "img_per_s", "lowest", "highest")
-    layer = {
-        "mark": {"type": "line", "point": {"size": 60}, "strokeWidth": 3},
-        "encoding": {"y": y, "tooltip": [{"field": field} for field in fields]},
-    }
-    return [
-        _chart(
-            description="benchmark: images per second by batch size",
-            rows=rates[list(fields)].round(2),
-            x={
-                "field": "batch_size",
-                "type": "ordinal",
-                "title": "batch size (images)",
-                "axis": {"labelAngle": 0},
-            },
-            variants=list(timing["variant"].unique()),
-            layers=[layer],
-        )
-    ]
-
-
-def _chart(
-    description: str, rows: pd.DataFrame, x: Chart, variants: list[str], layers: list[Chart]
-) -> Chart:
-    known = colours(variants)
-    colour = {
-        "field": "variant",
-        "type": "nominal",
-        "title": None,
-        "legend": {
-            "orient": "top",
-            "symbolType": "stroke",
-            "symbolStrokeWidth": 4,
-            "symbolOpacity": 1,
-        },
-        "scale": {"domain": list(known), "range": list(known.values())},
-    }
-    return {
-        "description": description,
-        "width": "container",
-        "height": HEIGHT,
-        "data": {"values": json.loads(rows.to_json(orient="records", double_precision=4))},
-        "encoding": {"x": x, "color": colour},
-        "layer": layers,
-    }
-
-
-TEMPLATE = Template(
-    Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-)  # $body, $library, $specs
-
-
 def main() -> None:
     """Print the HTML template that `dvc plots` fills (its option plots.html_template).
 
     DVC's own template fetches the library from the network.
     """
-    print(f"<!doctype html><title>DVC plots</title><script>{vega_lite()}</script>{{plot_divs}}")
+    code: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    library = code.replace("</script", "<\\/script")
+    print(f"<!doctype html><title>DVC plots</title><script>{library}</script>{{plot_divs}}")
 
 
 if __name__ == "__main__":

@@ -42,8 +42,9 @@ def report(
     parts = [
         "# AlexNet Lab: what was measured",
         banner,
-        _verdicts(_all_claims(sections, takeaways), of_the_study=not remarks),
-        "![Final test accuracy of every variant, and the text's number](plots/overview.png)",
+        _verdicts(all_claims(sections, takeaways), of_the_study=not remarks),
+        f"![{'. '.join(section.finding for section in sections if not section.topic.under)}.]"
+        "(plots/overview.png)",
         markdown(glance(sections, takeaways)),
         *map(_section, in_order(sections)),
         *(["## Takeaways", markdown(claims_table(takeaways))] if takeaways else []),
@@ -55,7 +56,8 @@ def report(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _all_claims(sections: list[Section], takeaways: Ledger) -> Ledger:
+def all_claims(sections: list[Section], takeaways: Ledger) -> Ledger:
+    """Every claim of the text by its id."""
     ledgers = [*(section.ledger for section in sections), takeaways]
     return {key: finding for ledger in ledgers for key, finding in ledger.items()}
 
@@ -82,7 +84,7 @@ def glance(sections: list[Section], takeaways: Ledger) -> pd.DataFrame:
         (
             section.topic.question or section.name,
             section.brief,
-            _all_claims([section, *controls(section, sections)], {}),
+            all_claims([section, *controls(section, sections)], {}),
         )
         for section in sections
         if not section.topic.under
@@ -117,12 +119,11 @@ def _section(section: Section) -> str:
     if topic.under:
         heading = f"### Control of {topic.under}: {section.name}"
     what_if = f" What if? `dvc exp run -S '{topic.what_if}'`, then `dvc metrics diff`."
-    caption = ": ".join(part for part in (section.name, topic.question) if part)
     parts = [
         heading,
         topic.question,
-        section.answer,
-        f"![{caption}](plots/{section.name}.png)",
+        f"**{section.finding}.** {section.answer}",
+        f"![{section.name}: {section.finding}](plots/{section.name}.png)",
         *map(markdown, section.tables),
         _picture(section) if topic.picture else "",
         section.how_sure,
@@ -139,7 +140,7 @@ def _picture(section: Section) -> str:
 
 def ledger(sections: list[Section], takeaways: Ledger) -> dict[str, Any]:
     """Every claim's entry in metrics/claims.json, by its id."""
-    return {key: finding.row() for key, finding in _all_claims(sections, takeaways).items()}
+    return {key: finding.row() for key, finding in all_claims(sections, takeaways).items()}
 
 
 def made_of(study: Study) -> dict[str, str]:

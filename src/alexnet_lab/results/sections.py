@@ -15,7 +15,8 @@ from alexnet_lab.results.analysis import (
     measure,
     summarize,
 )
-from alexnet_lab.results.claims import Judging, Ledger, check_all
+from alexnet_lab.results.claims import Judging, Ledger, Measured, check_all
+from alexnet_lab.results.finding import benchmark_finding, finding
 from alexnet_lab.results.quantities import QUANTITIES, sample
 from alexnet_lab.results.runs import Runs
 from alexnet_lab.results.statistics import FEWEST, level_of_each
@@ -51,37 +52,42 @@ class Section:
 
     name: str
     topic: Topic
+    finding: str  # in one sentence, without its full stop
     brief: str  # the answer for the table at a glance
     answer: str
     tables: tuple[pd.DataFrame, ...]
     how_sure: str
     measured_on: str
     ledger: Ledger
+    measured: Measured
+    comparisons: tuple[Comparison, ...] = ()
 
 
 def training_section(name: str, topic: Topic, runs: Runs) -> Section:
     """The section of a training exercise."""
     claims = topic.claims.values()
     summary, comparisons = summarize(runs), compare_variants(runs, claims)
-    size = family(runs.compare, runs.variants, claims)
+    size, measured = family(runs.compare, runs.variants, claims), measure(runs)
     how = Judging(level_of_each(size), runs.compare.margins)
     table = summary_table(summary, runs.compare)
     if "seconds" in runs.compare.panels:
         seconds = QUANTITIES["seconds"]
         mean = seconds.compute(runs).groupby("variant", sort=False).mean()
         table[seconds.label] = mean.round(seconds.digits)
-    tables = [table]
-    if comparisons:
-        tables.append(comparison_table(comparisons, runs.compare))
+    compared = comparison_table(comparisons, runs.compare)
+    tables = [table, *([] if compared.empty else [compared])]
     return Section(
         name,
         topic,
+        finding(runs, topic),
         extremes(summary),
         training_answer(summary, comparisons, runs),
         tuple(tables),
         how_sure(runs, size),
         f"{places(runs.timing)}: {spent(runs.timing)} of training, all runs added up",
-        check_all(name, topic, measure(runs), how),
+        check_all(name, topic, measured, how),
+        measured,
+        tuple(comparisons),
     )
 
 
@@ -194,10 +200,11 @@ def benchmark_section(topic: Topic, timing: pd.DataFrame, layers: pd.DataFrame) 
     computed = memory(layers, sorted(timing["batch_size"].unique()))
     hardware = " and ".join(timing["hardware"].dropna().unique())
     steps = [step for claim in topic.claims.values() for step in getattr(claim, "steps", ())]
-    how = Judging(level_of_each(len(steps)))
+    how, measured = Judging(level_of_each(len(steps))), by_step(timing)
     return Section(
         "benchmark",
         topic,
+        benchmark_finding(rates),
         benchmark_answer(timing, brief=True).removesuffix("."),
         " ".join([benchmark_answer(timing), *towers_answer(timing), memory_answer(layers)]),
         (
@@ -213,7 +220,8 @@ def benchmark_section(topic: Topic, timing: pd.DataFrame, layers: pd.DataFrame) 
         "the fastest of several, timed after the steps. Others measured what is published, each in "
         "a setting of their own.",
         f"{hardware} in fp32",
-        check_all("benchmark", topic, by_step(timing), how),
+        check_all("benchmark", topic, measured, how),
+        measured,
     )
 
 

@@ -28,13 +28,14 @@ def markdown(table: pd.DataFrame) -> str:
 def summary_table(summary: Summary, compare: Compare) -> pd.DataFrame:
     """One row per variant: what is shown of it, with intervals, and its final losses."""
     rows = []
+    reached = any(numbers.get("seeds_reaching_threshold") for numbers in summary.values())
     for variant, numbers in summary.items():
         row: dict[str, Any] = {"variant": starred(variant, numbers)}
         for name in QUANTITIES:
             if f"{name}{CI}" not in numbers:
                 continue
             row[label(name, compare)] = with_interval(numbers, name)
-            if name == "epochs_to_threshold":
+            if name == "epochs_to_threshold" and reached:
                 reaching = f"seeds reaching {compare.threshold:g} %"
                 row[reaching] = numbers["seeds_reaching_threshold"]
         row |= {label(name, compare): numbers[name] for name in FINAL_LOSSES}
@@ -42,7 +43,7 @@ def summary_table(summary: Summary, compare: Compare) -> pd.DataFrame:
             if any(key in others for others in summary.values()):
                 row[key.replace("_", " ")] = numbers.get(key)
         rows.append(row)
-    return frame(rows, "variant")
+    return frame(rows, "variant").dropna(axis=1, how="all")  # a threshold that nobody reaches
 
 
 def starred(variant: str, numbers: Mapping[str, Any]) -> str:
@@ -71,8 +72,9 @@ def comparison_table(comparisons: list[Comparison], compare: Compare) -> pd.Data
             "verdict": each.verdict,
         }
         for each in comparisons
+        if each.verdict != "undefined"
     ]
-    return frame(rows, "variant")
+    return frame(rows, "variant") if rows else pd.DataFrame()
 
 
 def difference(comparison: Comparison) -> str | None:
@@ -89,10 +91,10 @@ def claims_table(ledger: Ledger) -> pd.DataFrame:
         {
             "the text says": finding.claim.says,
             "where": finding.claim.place,
-            "measured": _measured(finding),
-            "the text is off by": _off(finding),
+            "measured": measured_words(finding),
+            "the text is off by": off_words(finding),
             "n": finding.estimate.n or None,
-            "verdict": _verdict(finding),
+            "verdict": verdict_words(finding),
         }
         for finding in ledger.values()
     ]
@@ -105,7 +107,7 @@ def asides_table(asides: tuple[Aside, ...]) -> pd.DataFrame:
     return frame(rows, "the text says")
 
 
-def _measured(finding: Finding) -> str:
+def measured_words(finding: Finding) -> str:
     """Such as "1.95 (1.7 to 2.2)", for a statement its weakest step; if nothing was, why."""
     estimate, claim = finding.estimate, finding.claim
     if estimate.n == 0 or isnan(estimate.mean):
@@ -117,14 +119,15 @@ def _measured(finding: Finding) -> str:
     return f"{estimate.mean:.4g}{finding.unit}{interval}{note}"
 
 
-def _off(finding: Finding) -> str | None:
+def off_words(finding: Finding) -> str | None:
+    """By how much the text differs from ours, such as "+0.70" or "9.2-fold"; None if undefined."""
     if isnan(finding.off):
         return None
     ratio = finding.unit and not isinstance(finding.claim, Value)
     return f"{finding.off:.3g}-fold" if ratio else f"{finding.off:+.4g}"
 
 
-def _verdict(finding: Finding) -> str:
+def verdict_words(finding: Finding) -> str:
     """The verdict, and of several steps how many hold."""
     holding, _, count = finding.steps
     return f"{finding.verdict} ({holding} of {count} steps)" if count > 1 else finding.verdict

@@ -1,0 +1,192 @@
+"""What the page's script draws: every seed's curves, draws of one run each, what can be changed."""
+
+from collections.abc import Mapping
+from itertools import groupby
+from math import isfinite, prod
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alexnet_lab.params.claims import Topic, Topics
+from alexnet_lab.params.recipes import Cnn, Mlp, Recipe, Sgd, Step
+from alexnet_lab.params.study import Study
+from alexnet_lab.results.analysis import before_divergence
+from alexnet_lab.results.figures import colours
+from alexnet_lab.results.quantities import COLUMNS, sample
+from alexnet_lab.results.runs import Runs
+
+Chart = dict[str, Any]  # as JSON
+SUBJECTS = ("gradient_norm", "layer_gradients", "learning_rate", "gap", "train_loss")  # panels
+COLUMN_OF = {"layer_gradients": "gradient_norm", "learning_rate": "lr", "gap": "gap_clean"}
+IMAGES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+
+
+def charts(runs: Mapping[str, Runs], topics: Topics, steps: pd.DataFrame) -> dict[str, Chart]:
+    """The charts of all exercises, the benchmark's from its timed steps."""
+    training = {name: training_chart(each, topics[name]) for name, each in runs.items()}
+    return {"benchmark": benchmark_chart(steps)} | training
+
+
+def training_chart(runs: Runs, topic: Topic) -> Chart:
+    """An exercise's curves: values[quantity][variant] has one list per seed, by epoch."""
+    curves = before_divergence(runs)
+    curves["gap_clean"] = curves["test_loss"] - curves["train_loss_clean"]
+    labels = {name: column.label for name, column in COLUMNS.items()}
+    labels["gap_clean"] = "test less training loss, clean (nats)"
+    values = {
+        name: _by_variant(curves, name) for name in labels if name in curves and curves[name].any()
+    }
+    subject = next((p for p in SUBJECTS if p in runs.compare.panels), "train_loss")
+    second = COLUMN_OF.get(subject, subject)
+    epochs = sorted(curves["epoch"].unique().tolist())
+    return {
+        "x": epochs,
+        "axis": "epoch",
+        "each": "seed",
+        "colours": colours(runs.variants),
+        "labels": {name: labels[name] for name in values},
+        "log": [name for name in ("lr",) if name in values],
+        "steps": ["lr"],
+        "threshold": runs.compare.threshold,
+        "first": [name for name in ("test_accuracy", second) if name in values],
+        "values": values,
+        "draw": _draws(runs, topic),
+    }
+
+
+def benchmark_chart(timing: pd.DataFrame) -> Chart:
+    """Images per second of every timed step by batch size; empty if nothing was measured."""
+    steps = timing.dropna(subset=["seconds"])
+    if steps.empty:
+        return {}
+    steps = steps.assign(rate=steps["batch_size"] / steps["seconds"], epoch=steps["batch_size"])
+    steps = steps.rename(columns={"iteration": "seed"})
+    return {
+        "x": sorted(steps["batch_size"].unique().tolist()),
+        "axis": "batch size (images)",
+        "each": "timed step",
+        "colours": colours(list(timing["variant"].unique())),
+        "labels": {"rate": "images per second", "seconds": "seconds per training step"},
+        "log": ["rate", "seconds"],
+        "steps": [],
+        "threshold": None,
+        "first": ["rate", "seconds"],
+        "values": {name: _by_variant(steps, name) for name in ("rate", "seconds")},
+        "draw": None,
+    }
+
+
+def _by_variant(rows: pd.DataFrame, column: str) -> dict[str, list[list[float | None]]]:
+    found = {}
+    epochs = sorted(rows["epoch"].unique())
+    for variant, some in rows.groupby("variant", sort=False):
+        table = some.pivot(index="seed", columns="epoch", values=column).reindex(columns=epochs)
+        found[str(variant)] = [[_number(v) for v in row] for row in table.to_numpy(dtype=float)]
+    return found
+
+
+def _number(value: float) -> float | None:
+    return float(f"{value:.5g}") if isfinite(value) else None
+
+
+def means(chart: Chart, quantity: str) -> dict[str, list[float | None]]:
+    """The mean over seeds of each variant, at each x; None if no seed has a number there."""
+    frames = {v: pd.DataFrame(rows).mean() for v, rows in chart["values"][quantity].items()}
+    return {v: [_number(value) for value in frame] for v, frame in frames.items()}
+
+
+def leaders(chart: Chart) -> list[tuple[str, int, int]]:
+    """Which variant has the highest mean test accuracy, from which epoch to which."""
+    by_epoch = pd.DataFrame(means(chart, "test_accuracy"), dtype=float).dropna(how="all")
+    best = by_epoch.idxmax(axis=1)
+    pairs = [(str(name), chart["x"][int(str(place))]) for place, name in best.items()]
+    spans = [(name, [x for _, x in some]) for name, some in groupby(pairs, key=lambda p: p[0])]
+    return [(name, epochs[0], epochs[-1]) for name, epochs in spans]
+
+
+def _draws(runs: Runs, topic: Topic) -> Chart | None:
+    """Every seed's accuracy at the end, and how often one run of each gives the text's order."""
+    text = topic.stated("final_accuracy")
+    final = sample("final_accuracy", runs).runs
+    if len(text) < 2 or not {*text} <= {*final} or any(f.isna().any() for f in final.values()):
+        return None
+    order = sorted(text, key=lambda variant: -text[variant])
+    values = {variant: final[variant].tolist() for variant in order}
+    return {"order": order, "values": values, "share": share(values)}
+
+
+def share(values: Mapping[str, list[float]]) -> float:
+    """Of all draws of one run per variant, the share in which each beats the next."""
+    ways, previous = np.ones(0), np.zeros(0)
+    for place, runs in enumerate(values.values()):
+        now = np.array(runs)
+        above = previous[:, None] > now[None, :]  # the last one's value against this one's
+        ways = np.ones(len(now)) if not place else (ways[:, None] * above).sum(axis=0)
+        previous = now
+    return float(ways.sum()) / prod(map(len, values.values()))
+
+
+def setting(study: Study, exercise: str) -> str:
+    """Such as "MNIST; MLP 512-256-128; activation by variant; Adam; rate 0.001; …", from params."""
+    variants = study.exercise(exercise).variants
+    recipes = [_facets(study.recipe(exercise, variant)) for variant in variants]
+    seeds = len(study.seeds_of(exercise))
+    images = study.exercise(exercise).images
+    words = [IMAGES.get(images, images)]
+    for facet in dict.fromkeys(name for recipe in recipes for name in recipe):
+        texts = {recipe.get(facet, "") for recipe in recipes}
+        words.append(texts.pop() if len(texts) == 1 else f"{facet} by variant")
+    return "; ".join([*filter(None, words), f"{seeds} seed{'s' if seeds > 1 else ''}"])
+
+
+def _facets(recipe: Recipe) -> dict[str, str]:
+    match recipe.model:
+        case Mlp(hidden=hidden, activation=activation):
+            model = {"layers": f"MLP {'-'.join(map(str, hidden))}", "activation": activation}
+        case Cnn() as cnn:
+            channels = "-".join(str(layer.channels) for layer in cnn.convolutions)
+            model = {
+                "layers": f"convolutions of {channels} channels, {cnn.hidden} hidden units",
+                "dropout": f"dropout {cnn.dropout:g}",
+                "batch normalisation": "batch normalisation" if cnn.batch_norm else "",
+            }
+    schedule = recipe.schedule.kind.replace("_", " ")
+    if isinstance(recipe.schedule, Step):
+        schedule = f"times {recipe.schedule.gamma:g} every {recipe.schedule.every} epochs"
+    momentum = f" with momentum {m.momentum:g}" if isinstance(m := recipe.optimizer, Sgd) else ""
+    augmentation = ", ".join(op.op for op in recipe.augment)
+    return model | {
+        "optimizer": f"{m.kind.upper() if momentum else m.kind.capitalize()}{momentum}",
+        "rate": f"rate {recipe.lr:g}",
+        "schedule": f"schedule {schedule}",
+        "augmentation": f"augmented by {augmentation}" if augmentation else "no augmentation",
+        "batch": f"batches of {recipe.batch_size}",
+        "epochs": f"{recipe.epochs} epochs",
+    }
+
+
+def changeable(study: Study) -> dict[str, dict[str, Any]]:
+    """By exercise, the keys that `-S` can set for all its variants, and their values now.
+
+    What the variants differ in is left out: setting it in `train` would not reach them.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, exercise in study.exercises.items():
+        leaves = [_leaves(recipe.model_dump(mode="json")) for recipe in exercise.variants.values()]
+        same = {k: v for k, v in leaves[0].items() if all(other.get(k) == v for other in leaves)}
+        keys = {f"train.{key}": value for key, value in same.items() if key != "precision"}
+        found[name] = {**keys, "seeds": list(exercise.seeds)}
+    return found
+
+
+def _leaves(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            leaves |= _leaves(value, f"{before}{key}.")
+        elif not key.endswith("kind") and not (
+            isinstance(value, list) and value and isinstance(value[0], dict)
+        ):
+            leaves[f"{before}{key}"] = value
+    return leaves

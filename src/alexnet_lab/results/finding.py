@@ -1,0 +1,121 @@
+"""What an exercise found, in one sentence made from its numbers: for titles and answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import isnan
+
+import pandas as pd
+
+from alexnet_lab.params.claims import Topic
+from alexnet_lab.results.analysis import Comparison, compare_variants
+from alexnet_lab.results.quantities import sample
+from alexnet_lab.results.runs import Runs
+from alexnet_lab.results.statistics import Estimate, Verdict
+from alexnet_lab.results.throughput import speed_up
+
+Names = Mapping[str, str]
+
+
+def finding(runs: Runs, topic: Topic) -> str:
+    """Such as "Batch norm adds 4.7 points": how test accuracy differs from the baseline's.
+
+    If variants have different baselines, it says the difference that the topic names.
+    """
+    found = [c for c in compare_variants(runs, topic.claims.values()) if _is_accuracy(c)]
+    if runs.compare.against and topic.effect:
+        pair = difference_of(found, topic.effect.of, topic.effect.less)
+        found = [pair] if pair else []
+    if not found or (runs.compare.against and len(found) > 1):
+        return _highest(runs, topic.names)
+    if all(isnan(each.difference.half) for each in found):
+        return f"{_highest(runs, topic.names)}; one run each, so no verdict"
+    return _sentence(found, topic.names, runs)
+
+
+def benchmark_finding(rates: pd.DataFrame) -> str:
+    """Such as "The GPU is 24.3 to 31.4 times as fast as the CPU"."""
+    rates = rates[rates["stage"] == rates["variant"]]  # one network, one device
+    gains = speed_up(rates)
+    if not gains.empty:
+        ends = dict.fromkeys(f"{gain:.1f}" for gain in (gains.min(), gains.max()))
+        return f"The GPU is {' to '.join(ends)} times as fast as the CPU"
+    best = rates.groupby("variant", sort=False)["img_per_s"].max()
+    parts = [
+        f"the {str(name).upper()} trains up to {top:.1f} images/s" for name, top in best.items()
+    ]
+    return "; ".join(["No speed-up was measured", *parts])
+
+
+def difference_of(comparisons: Sequence[Comparison], of: str, less: str) -> Comparison | None:
+    """The comparison of these two, turned round if it was made the other way; None if none was."""
+    for each in comparisons:
+        if (each.variant, each.other) == (of, less):
+            return each
+        if (each.variant, each.other) == (less, of):
+            d = each.difference
+            turned = Estimate(-d.mean, -d.high, -d.low, d.n)
+            opposite: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
+            verdict = opposite.get(each.verdict, each.verdict)
+            return replace(each, variant=of, other=less, difference=turned, verdict=verdict)
+    return None
+
+
+def listed(words: Sequence[str]) -> str:
+    """Such as "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def points(values: Sequence[float]) -> str:
+    """The sizes of differences, such as "3.1 to 8.0 points"."""
+    sizes = sorted(map(abs, values))
+    ends = [f"{size:.{1 if size >= 1 else 2}f}" for size in (sizes[0], sizes[-1])]
+    return f"{' to '.join(dict.fromkeys(ends))} points"
+
+
+def named(variant: str, names: Names) -> str:
+    """A variant in a sentence."""
+    return names.get(variant, variant)
+
+
+def _is_accuracy(comparison: Comparison) -> bool:
+    return comparison.quantity == "window_accuracy"
+
+
+def _sentence(found: Sequence[Comparison], names: Names, runs: Runs) -> str:
+    base = named(found[0].other, names)
+    words: dict[str, str] = {}
+    verdicts = list(dict.fromkeys(each.verdict for each in found))
+    for verdict in verdicts:
+        same = [each for each in found if each.verdict == verdict]
+        who, many = listed([named(each.variant, names) for each in same]), len(same) > 1
+        by = points([each.difference.mean for each in same])
+        words[verdict] = {
+            "better": f"{who} add{'' if many else 's'} {by}",
+            "worse": f"{who} cost{'' if many else 's'} {by}",
+            "equivalent": f"{who} make{'' if many else 's'} no difference that matters",
+        }.get(verdict, f"{who} {'are' if many else 'is'} not told apart")
+        if verdict == "not comparable":
+            words[verdict] = f"{who} ran elsewhere, so cannot be compared"
+    by = points([each.difference.mean for each in found])
+    if verdicts == ["worse"]:
+        who = listed([named(each.variant, names) for each in found])
+        text = f"{base} is above {who}, by {by}"
+    elif verdicts == ["better"] and len(found) > 2:
+        text = f"{base} is {by} below the other {len(found)}"
+    elif len(runs.variants) == 2 and verdicts != ["undecided"]:
+        text = "; ".join(words.values())
+    elif len(found) == 1 and verdicts == ["better"]:
+        text = f"{named(found[0].variant, names)} is {by} above {base}"
+    else:
+        text = "; ".join(
+            f"{part} from {base}" if "apart" in part else part for part in words.values()
+        )
+        text = text if "from" in text else f"{text}, against {base}"
+    return text[:1].upper() + text[1:]
+
+
+def _highest(runs: Runs, names: Names) -> str:
+    means: pd.Series[float] = sample("window_accuracy", runs).values.groupby("variant").mean()
+    if means.isna().all():
+        return "Every run diverged"
+    return f"Highest test accuracy: {named(str(means.idxmax()), names)}, {means.max():.1f} %"
