@@ -31,6 +31,7 @@ from alexnet_lab.runs.stage import branchings, worker_count
 from alexnet_lab.runs.store import Store
 
 Stages = set[tuple[str, str]]  # exercise and variant
+LIVE = console.is_terminal and not console.is_dumb_terminal
 QUIET = {"host": "127.0.0.1", "dashboard": False}
 CONFIG = {  # of an engine on this machine
     "distributed.nanny.pre-spawn-environ": {},  # its malloc threshold makes training 30 % slower
@@ -223,7 +224,7 @@ class Table(Progress):
     def __init__(self, due: dict[str, Stretch]) -> None:
         texts = ("{task.description}", "{task.fields[worker]}", "{task.completed:.0f}/{task.total}")
         columns = (*map(TextColumn, texts), TimeRemainingColumn())
-        super().__init__(*columns, console=console, disable=not console.is_terminal)
+        super().__init__(*columns, console=console, disable=not LIVE)
         epochs = {name: len(piece.run.names) - piece.first for name, piece in due.items()}
         self.rows, self.left = dict[str, TaskID](), epochs
         self.all = self.add_task("all", total=sum(epochs.values()), worker="")
@@ -237,7 +238,7 @@ class Table(Progress):
         self.update(self.rows[piece.name], completed=number, worker=worker)
         self.left[piece.name] -= 1
         self.advance(self.all, self.left[piece.name] >= 0)
-        if not console.is_terminal:
+        if not LIVE:
             console.print(
                 f"{run.title} epoch {number}/{total}: loss {epoch['train_loss']:.4f}, "
                 f"test accuracy {epoch['test_accuracy']:.2f} %, {epoch['seconds']:.1f} s, "
