@@ -21,7 +21,7 @@ git:
 	@git cat-file -e HEAD:./params.yaml 2> /dev/null || { echo "git has no commit of this folder,\
 	  and DVC needs one: git clone the project, or git init && git add . && git commit -m start"; exit 1; }
 
-setup: .venv/.ready ## create .venv with exactly pinned versions: half a minute, some GB
+setup: .venv/.ready ## create .venv with exactly pinned versions: a minute, some GB
 
 .venv/.ready: pyproject.toml constraints.txt environment.pth
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -29,7 +29,7 @@ setup: .venv/.ready ## create .venv with exactly pinned versions: half a minute,
 	@case "$$PWD" in *[:\\\$${}]*) printf '%s\n' "A folder's name has one of : \\ \$$ { }, which Python's tools \
 	cannot take. Move the project: $$PWD"; exit 1;; esac
 	$(PYTHON) -m venv .venv
-	@$(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' || \
+	@$(PIP) uv && $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]' || \
 	  { echo "uv could not install it: pip does, in two minutes"; $(PIP) -e '.[dev]'; }
 	@cp environment.pth "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')/alexnet_lab.pth"
 	@$(BIN)/python -m alexnet_lab.results.page > .venv/plots.html
