@@ -49,11 +49,13 @@ PUBLISHED = (
 def read_benchmark(folder: Path, variants: Mapping[str, Target]) -> pd.DataFrame:
     """Read the benchmark's files of one kind; ``stage`` is the variant that wrote a row.
 
-    ``variant`` is its name, or, if it times several networks, the network and the device.
-    UserError if a file is missing.
+    ``variant`` is its name, or, if it times several networks, the network and the device. Rows of
+    before there was a peak have none. UserError if a file is missing.
     """
     rows = read_runs(folder, variants).rename(columns={"variant": "stage"})
     targets = rows["stage"].map(variants)
+    if "peak_gflop_per_s" not in rows:
+        rows["peak_gflop_per_s"] = float("nan")
     first = targets.map(lambda target: target.networks[0])
     rows["network"] = rows["network"].fillna(first) if "network" in rows else first
     device = targets.map(lambda target: "gpu" if target.device == "cuda" else target.device)
