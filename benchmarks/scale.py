@@ -29,7 +29,7 @@ from distributed import Client
 
 from alexnet_lab import cli, console, params
 from alexnet_lab.cluster import head
-from alexnet_lab.cluster.stretches import Stretch, paths, stretches
+from alexnet_lab.cluster.stretches import paths, stretches
 from alexnet_lab.cluster.worker import SLICE, Terms
 from alexnet_lab.data.datasets import load
 from alexnet_lab.data.sample import read_sample
@@ -128,10 +128,18 @@ def measure(site: Site) -> dict[str, float]:
     }
 
 
+def whole_study(site: Site, lr: float | None) -> list[Run]:
+    """The runs of all exercises and variants, at their own rates or at one."""
+    site = replace(site, study=site.study.model_copy(update={"lr": lr}))
+    variants = [(e, v) for e, content in site.study.exercises.items() for v in content.variants]
+    return [run for stage in variants for run in site.runs(*stage, "fp32")]
+
+
 def simulated(
-    due: dict[str, Stretch], seconds: Callable[[Run], float], workers: int, overhead: float
+    runs: list[Run], seconds: Callable[[Run], float], workers: int, overhead: float
 ) -> dict[str, float]:
     """Give each free worker the ready stretch with the longest path to an end."""
+    due = stretches(runs, branchings(runs), Store(Path("none")))
     ahead, done, tasks = paths(due), {name: piece.first for name, piece in due.items()}, 0
     ready = [(-ahead[name], name) for name, piece in due.items() if piece.before not in due]
     heapq.heapify(ready)
@@ -198,17 +206,13 @@ def main() -> None:
         study = params.load()
         site = Site(study, folder, this_machine(), Store(folder / "runs"))
         measured = measure(replace(site, study=small_study()))
-        runs = [
-            run
-            for exercise, content in study.exercises.items()
-            for variant in content.variants
-            for run in site.runs(exercise, variant, "fp32")
-        ]
-        due = stretches(runs, branchings(runs), Store(folder / "none"))
+        one = whole_study(site, None)
+        three = [run for lr in (0.003, 0.01, 0.03) for run in whole_study(site, lr)]
     overhead = measured["overhead_per_task_s"]
     projected = {
-        "8 GPUs": simulated(due, on_a_gpu, 8, overhead),
-        "64 cores": simulated(due, on_a_core, 64, overhead),
+        "8 GPUs": simulated(one, on_a_gpu, 8, overhead),
+        "64 cores": simulated(one, on_a_core, 64, overhead),
+        "64 cores, three rates": simulated(three, on_a_core, 64, overhead),
     }
     for case in (measured, *projected.values()):
         for key, value in case.items():
