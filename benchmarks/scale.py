@@ -38,6 +38,7 @@ from alexnet_lab.machine.devices import make_deterministic
 from alexnet_lab.machine.files import read_json, write_json
 from alexnet_lab.machine.hardware import this_machine
 from alexnet_lab.machine.processes import side_by_side
+from alexnet_lab.params.recipes import Arithmetic
 from alexnet_lab.params.study import Study
 from alexnet_lab.runs.names import code
 from alexnet_lab.runs.run import Run
@@ -46,8 +47,9 @@ from alexnet_lab.runs.stage import branchings
 from alexnet_lab.runs.store import Store
 
 CORES = 2  # of this machine
-SEEDS, EPOCHS = 5, 20  # of the schedules, cut every four epochs as in the text every 10 of 50
-PLAIN = 12  # epochs of one plain loop
+SEEDS, EPOCHS = 4, 15  # of the schedules, cut every three epochs as in the text every 10 of 50
+PLAIN = 8  # epochs of one plain loop
+FEW = 1000  # images
 START = 5.0  # seconds until a worker trains: Python, torch
 LIKE = {"rates": "batchnorm", "dropout": "augmentation", "depth": "activation"}  # its networks
 
@@ -96,8 +98,9 @@ def measure(site: Site) -> dict[str, float]:
         head.admit(client, Terms(code(), {}, {}, "here", site.hardware.kind), site.hardware)
         started = time.perf_counter() - start
         variants = site.study.exercise("schedules").variants
-        runs = [run for variant in variants for run in site.runs("schedules", variant, "fp32")]
-        constant = site.runs("schedules", "constant", "fp32")[: 2 * CORES]
+        how: Arithmetic = "bf16" if site.hardware.bf16 else "fp32"
+        runs = [run for variant in variants for run in site.runs("schedules", variant, how)]
+        constant = site.runs("schedules", "constant", how)[: 2 * CORES]
         ends = frozenset(run.names[-1] for run in constant)
         timed(client, site, constant[:CORES], ends)  # each worker imports torch
         before = one_epoch(constant)
@@ -201,7 +204,7 @@ def main() -> None:
         for images in ("mnist", "cifar10"):
             (folder / images).mkdir()
             for key, array in read_sample(Path("data/sample") / images).items():
-                np.save(folder / images / f"{key}.npy", array)
+                np.save(folder / images / f"{key}.npy", array[:FEW])
         os.environ["ALEXNET_LAB_RUNS"] = str(folder / "runs")
         study = params.load()
         site = Site(study, folder, this_machine(), Store(folder / "runs"))
