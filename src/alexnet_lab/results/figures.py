@@ -215,36 +215,32 @@ def benchmark_figure(timing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
 def _published(axis: Axes) -> None:
     """Dashed lines at what others measured."""
     for each in PUBLISHED:
-        axis.axhline(each.img_per_s, color="dimgrey", lw=1, ls=(0, (4, 3)))
-        axis.annotate(
-            f"{each.device}, {each.year}: {each.img_per_s:,.0f}",
-            (1, each.img_per_s),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 2),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-            color="dimgrey",
-        )
+        text = f"{each.device}, {each.year}: {each.img_per_s:,.0f}"
+        _dashed(axis, each.img_per_s, text)
 
 
 def _arithmetic(axis: Axes, rates: pd.DataFrame, colour: Colours) -> None:
     """GFLOP/s by batch size, and dashed the peak of the machine where it was timed."""
     axis.set(title="Arithmetic", ylabel="GFLOP/s", yscale="log")
     _by_batch(axis, rates, "gflop_per_s", colour)
-    for peak, rows in rates.dropna(subset=["peak"]).groupby("peak"):
-        axis.axhline(float(str(peak)), color="dimgrey", lw=1, ls=(0, (4, 3)))
-        stage = rows["stage"].iloc[0]
-        axis.annotate(
-            f"product of matrices beside {stage}: {peak:,.0f}",
-            (1, float(str(peak))),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-            color="dimgrey",
-        )
+    for peak, stage in rates.dropna(subset=["peak"]).groupby("peak")["stage"].first().items():
+        value = float(str(peak))
+        _dashed(axis, value, f"product of matrices beside {stage}: {value:,.0f}")
+
+
+def _dashed(axis: Axes, value: float, text: str) -> None:
+    """A dashed line across a panel, with its text above its right end."""
+    axis.axhline(value, color="dimgrey", lw=1, ls=(0, (4, 3)))
+    axis.annotate(
+        text,
+        (1, value),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 2),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color="dimgrey",
+    )
 
 
 def _by_layer(axis: Axes, network: str, rows: pd.DataFrame) -> None:
