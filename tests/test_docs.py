@@ -159,6 +159,13 @@ def speed_up(batch: int) -> str:
     return f"{(rates('gpu') / rates('cpu'))[batch]:.1f}"
 
 
+def towers() -> "pd.Series[float]":
+    """The images per second of two towers over those of one, by batch size."""
+    steps = pd.read_csv(ROOT / "metrics/timing/benchmark/towers.csv")
+    medians = steps.groupby(["network", "batch_size"])["seconds"].median()
+    return medians["one_tower"] / medians["two_towers"]
+
+
 def study_hours() -> str:
     """All training at the speeds of metrics/speed.json; an exercise's cases stand for it."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -182,6 +189,8 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "gpu_rate": lambda: f"{rates('gpu').max():.1f}",
     "speed_up_32": lambda: speed_up(32),
     "speed_up_256": lambda: speed_up(256),
+    "towers_least": lambda: f"{towers().min():.2f}",
+    "towers_most": lambda: f"{towers().max():.2f}",
     "study_hours": study_hours,
     "sigmoid_after_1": lambda: change(
         (curve("activation/sigmoid") - curve("activation/relu")).loc[1]

@@ -297,6 +297,22 @@ def test_the_finding_is_a_sentence_of_the_numbers(
     assert finding(runs_of(curves, compare=compare), TOPIC) == sentence
 
 
+def test_the_finding_of_a_staircase_has_every_step() -> None:
+    compare = compare_of(margins={"window_accuracy": 0.5}, against={"wild": "fast"})
+    runs = runs_of(of(slow=SLOW, fast=FAST, wild=WILD), compare=compare)
+    assert finding(runs, Topic(names={"fast": "speed"})) == (
+        "Points of accuracy, against its own baseline each: "
+        "+10.0 with speed, −10.1 (undecided) with wild"
+    )
+
+
+def test_the_finding_is_about_what_is_compared() -> None:
+    compare = compare_of(margins={"roughness": 0.5})
+    runs = runs_of(of(slow=SLOW, fast=[[50.0, 70.0], [50.0, 70.2], [50.0, 70.1]]), compare=compare)
+    text = "Change between epochs (points), against slow: +10.07 with fast"
+    assert finding(runs, Topic()) == text
+
+
 def test_a_figure_is_titled_by_its_finding() -> None:
     compare = compare_of(margins={"window_accuracy": 0.5}, panels=("test_loss", "test_accuracy"))
     runs = runs_of(two_variants(), compare=compare)

@@ -204,6 +204,7 @@ def benchmark_figure(timing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
         axes[3].set(title="Peak memory", ylabel="GiB (CPU: whole process)")
         for axis, network in zip(axes[4:], layers["network"].unique(), strict=True):
             _by_layer(axis, network, layers[layers["network"] == network])
+        axes[4].legend(loc="center right", frameon=False, fontsize=8.5)
         places = timing.dropna(subset=["hardware"]).groupby("variant")["hardware"].first()
         short = places.str.replace(r" *\([^)]*\)", "", regex=True)
         shown = {f"{name}: {short[name]}": c for name, c in colour.items() if name in short}
@@ -225,7 +226,7 @@ def _arithmetic(axis: Axes, rates: pd.DataFrame, colour: Colours) -> None:
     _by_batch(axis, rates, "gflop_per_s", colour)
     for peak, stage in rates.dropna(subset=["peak"]).groupby("peak")["stage"].first().items():
         value = float(str(peak))
-        _dashed(axis, value, f"product of matrices beside {stage}: {value:,.0f}")
+        _dashed(axis, value, f"peak of the CPU of {stage}: {value:,.0f}")
 
 
 def _dashed(axis: Axes, value: float, text: str) -> None:
@@ -257,7 +258,6 @@ def _by_layer(axis: Axes, network: str, rows: pd.DataFrame) -> None:
     total = f"{weights.sum() + kept.sum():,.0f} MiB"
     name = network.replace("_", " ").capitalize()
     axis.set(title=f"{name}: {total} at batch {BATCH_OF_2012}", xlabel="MiB, computed")
-    axis.legend(loc="center right", frameon=False, fontsize=8.5)
 
 
 def _say_not_measured(axis: Axes, timing: pd.DataFrame) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from alexnet_lab.params.claims import Topic
 from alexnet_lab.results.analysis import Comparison, compare_variants
-from alexnet_lab.results.quantities import sample
+from alexnet_lab.results.quantities import label, sample
 from alexnet_lab.results.runs import Runs
 from alexnet_lab.results.statistics import Estimate, Verdict
 from alexnet_lab.results.throughput import speed_up
@@ -19,16 +19,23 @@ Names = Mapping[str, str]
 def finding(runs: Runs, topic: Topic) -> str:
     """Such as "Batch norm adds 4.7 points": how test accuracy differs from the baseline's.
 
-    If variants have different baselines, it says the difference that the topic names.
+    If variants have different baselines, it says the difference that the topic names, or all. If
+    accuracy is not compared, it says how the first quantity differs that is.
     """
-    found = [c for c in compare_variants(runs, topic.claims.values()) if _is_accuracy(c)]
+    found = compare_variants(runs, topic.claims.values())
+    if found and "window_accuracy" not in {each.quantity for each in found}:
+        first = [each for each in found if each.quantity == found[0].quantity]
+        return _each(first, topic.names, label(found[0].quantity, runs.compare))
+    found = [each for each in found if each.quantity == "window_accuracy"]
     if runs.compare.against and topic.effect:
         pair = difference_of(found, topic.effect.of, topic.effect.less)
         found = [pair] if pair else []
-    if not found or (runs.compare.against and len(found) > 1):
+    if not found:
         return _highest(runs, topic.names)
     if all(isnan(each.difference.half) for each in found):
         return f"{_highest(runs, topic.names)}; one run each, so no verdict"
+    if runs.compare.against and len(found) > 1:
+        return _each(found, topic.names, "points of accuracy")
     return _sentence(found, topic.names, runs)
 
 
@@ -77,8 +84,17 @@ def named(variant: str, names: Names) -> str:
     return names.get(variant, variant)
 
 
-def _is_accuracy(comparison: Comparison) -> bool:
-    return comparison.quantity == "window_accuracy"
+def _each(found: Sequence[Comparison], names: Names, what: str) -> str:
+    """Every difference, such as "Points of accuracy, against slow: +4.7 with speed"."""
+    others = list(dict.fromkeys(each.other for each in found))
+    base = named(others[0], names) if len(others) == 1 else "its own baseline each"
+    parts = []
+    for each in found:
+        number = f"{each.difference.mean:+.{1 if each.quantity == 'window_accuracy' else 2}f}"
+        unsure = each.verdict in ("undecided", "undefined", "not comparable")
+        word = f" ({each.verdict})" if unsure else ""
+        parts.append(f"{number.replace('-', '−')}{word} with {named(each.variant, names)}")
+    return f"{what[:1].upper()}{what[1:]}, against {base}: {', '.join(parts)}"
 
 
 def _sentence(found: Sequence[Comparison], names: Names, runs: Runs) -> str:
