@@ -247,7 +247,7 @@ def test_a_variant_has_one_colour_in_every_panel(
         title = axis.get_title(loc="left")
         assert title and axis.get_xlabel(), "a panel without words"
         used = {line.get_color() for line in axis.lines} - {"grey"}
-        assert used == ({PALETTE[1]} if "less" in title else set(PALETTE[:2]))
+        assert used == ({PALETTE[1]} if "minus" in title else set(PALETTE[:2]))
     ticks = [tick.get_text() for tick in figure.axes[7].get_yticklabels()]
     assert ticks == ["slow", "fast"]
 

@@ -28,7 +28,6 @@ Panel = Literal[
     "train_and_test_loss",
     "test_accuracy",
     "gradient_norm",
-    "layer_gradients",
     "learning_rate",
     "window_accuracy",
     "final_accuracy",

@@ -60,7 +60,7 @@ def answer(runs: Runs, claims: Iterable[Claim]) -> pd.DataFrame:
     }
     for each in compare_variants(runs, claims):
         name = "points" if each.quantity == "window_accuracy" else label(each.quantity, compare)
-        less = f", less {compare.baseline}" if each.other == compare.baseline else ""
+        less = f", minus {compare.baseline}" if each.other == compare.baseline else ""
         rows[each.variant][f"{name}{less}"] = (
             f"{difference(each) or '–'} {SIGNS.get(each.verdict, each.verdict)}"
         )

@@ -17,8 +17,8 @@ from alexnet_lab.results.quantities import COLUMNS, sample
 from alexnet_lab.results.runs import Runs
 
 Chart = dict[str, Any]  # as JSON
-SUBJECTS = ("gradient_norm", "layer_gradients", "learning_rate", "gap", "train_loss")  # panels
-COLUMN_OF = {"layer_gradients": "gradient_norm", "learning_rate": "lr", "gap": "gap_clean"}
+SUBJECTS = ("gradient_norm", "learning_rate", "gap", "train_loss")  # panels
+COLUMN_OF = {"learning_rate": "lr", "gap": "gap_clean"}
 IMAGES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 
 

@@ -88,7 +88,7 @@ def training_figure(
         for name, axis in zip(panels, axes, strict=False):
             PANELS[name].draw(axis, shown, colour, comparisons)
         seeds = runs.curves["seed"].nunique()
-        note = f"{seeds} seeds: thin lines, dots; 95 % intervals, of differences jointly"
+        note = f"{seeds} seeds: thin lines, dots; bar and line: mean, 95 % interval"
         if seeds == 1:
             note = "one run each"
         if runs.apart:
@@ -120,14 +120,14 @@ def overview_figure(exercises: Mapping[str, Runs], topics: Topics) -> Figure:
                 figure.supxlabel("* in other arithmetic or on other hardware", fontsize=9)
             title = fill(finding(runs, topics[name]), 46)
             axis.set_title(f"{name.capitalize()}\n{title}", fontsize=9)
-            axis.set_xlabel("final test accuracy (%; scales differ)")
+            axis.set_xlabel("test accuracy after the last epoch (%; scales differ)")
         marks: Any = {"color": "grey", "marker": "o", "alpha": 0.6, "lw": 1.2}
         handles = [
             Line2D(
                 [],
                 [],
                 **marks,
-                label="measured: one dot per seed, the mean, where one more run would fall",
+                label="a dot per seed; bar: mean; line: where one more run would fall (95 %)",
             ),
             Line2D([], [], **cross, label="the text says (one number)"),
         ]
@@ -149,7 +149,7 @@ def _labelled(colour: Colours, diverged: "pd.Series[float]") -> Colours:
 
 def _grid(panels: int, variants: int = 1) -> tuple[Figure, list[Axes]]:
     rows = -(-panels // 2)
-    height = max(ROW, 0.5 * variants)  # so that a row of dots has room for its words
+    height = max(ROW, 0.6 * variants)  # so that a row of dots has room for its words
     figure = Figure(figsize=(WIDTH, height * rows + 0.3), layout="constrained")
     return figure, figure.subplots(rows, 2, squeeze=False).flatten().tolist()
 
@@ -199,18 +199,24 @@ def benchmark_figure(timing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
             axes[3].plot(sizes, needed[network] / 1024, style, color="black", lw=1.5)
         axes[3].axhline(GTX_580 / 1024, color="grey", lw=1)
         axes[3].set_ylim(0, max(1.2 * GTX_580 / 1024, axes[3].get_ylim()[1]))
-        note = "grey: GTX 580 (2012); black: computed minimum,\n-- one tower, ·· two towers"
+        note = "grey: memory of a GTX 580 (2012)\nblack: computed minimum, -- one tower, ·· two"
         axes[3].annotate(note, (0.03, 0.98), xycoords="axes fraction", va="top", fontsize=8.5)
         axes[3].set(title="Peak memory", ylabel="GiB (CPU: whole process)")
         for axis, network in zip(axes[4:], layers["network"].unique(), strict=True):
             _by_layer(axis, network, layers[layers["network"] == network])
         axes[4].legend(loc="center right", frameon=False, fontsize=8.5)
-        places = timing.dropna(subset=["hardware"]).groupby("variant")["hardware"].first()
-        short = places.str.replace(r" *\([^)]*\)", "", regex=True)
-        shown = {f"{name}: {short[name]}": c for name, c in colour.items() if name in short}
+        shown = {text: colour[str(name)] for name, text in _devices(rates).items()}
         note = "whiskers: slowest and fastest step"
         _legend(figure, axes, shown, note, benchmark_finding(rates))
     return figure
+
+
+def _devices(rates: pd.DataFrame) -> "pd.Series[str]":
+    """Such as "cpu (one tower): Intel Xeon Processor, 16 cores", by variant."""
+    of = " (" + rates["network"].str.replace("_", " ") + "): "
+    named = rates["variant"] + of.where(rates["stage"] == rates["variant"], ": ")
+    short = rates["hardware"].str.replace(r" *\([^)]*\)", "", regex=True)
+    return (named + short).groupby(rates["variant"], sort=False).first()
 
 
 def _published(axis: Axes) -> None:
@@ -224,9 +230,8 @@ def _arithmetic(axis: Axes, rates: pd.DataFrame, colour: Colours) -> None:
     """GFLOP/s by batch size, and dashed the peak of the machine where it was timed."""
     axis.set(title="Arithmetic", ylabel="GFLOP/s", yscale="log")
     _by_batch(axis, rates, "gflop_per_s", colour)
-    for peak, stage in rates.dropna(subset=["peak"]).groupby("peak")["stage"].first().items():
-        value = float(str(peak))
-        _dashed(axis, value, f"peak of the CPU of {stage}: {value:,.0f}")
+    for variant, peak in rates.dropna(subset=["peak"]).groupby("stage")["peak"].first().items():
+        _dashed(axis, peak, f"measured peak beside {variant}: {peak:,.0f}")
 
 
 def _dashed(axis: Axes, value: float, text: str) -> None:
@@ -248,9 +253,9 @@ def _by_layer(axis: Axes, network: str, rows: pd.DataFrame) -> None:
     """Bars: what each layer holds of a training step at the batch size of 2012, with momentum."""
     weights = 3 * 4 * rows["parameters"] / MIB
     kept = BATCH_OF_2012 * rows["kept_bytes"] / MIB
-    axis.barh(rows["layer"], weights, color="#999999", label="weights, gradients, momentum")
+    axis.barh(rows["layer"], weights, color=PALETTE[-1], label="weights, gradients, momentum")
     axis.barh(
-        rows["layer"], kept, left=weights, color="#56B4E9", label="kept for the backward pass"
+        rows["layer"], kept, left=weights, color=PALETTE[5], label="kept for the backward pass"
     )
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from alexnet_lab.params.study import Panel, Quantity
 from alexnet_lab.results.analysis import Comparison
-from alexnet_lab.results.quantities import QUANTITIES, Measure, layer_norms, sample
+from alexnet_lab.results.quantities import QUANTITIES, Measure, sample
 from alexnet_lab.results.runs import Runs
 from alexnet_lab.results.statistics import Estimate, paired
 
@@ -66,7 +66,7 @@ class Dots:
             values, quantity = sample(name, runs), QUANTITIES[name]
             offset = 0.34 * ((count - 1) / 2 - place)
             for row, variant in enumerate(colour):
-                look = Look(row - offset, colour[variant], marker, 10 if count == 1 else 6)
+                look = Look(row - offset, colour[variant], marker, 7 if count == 1 else 6)
                 by_seed, mean = values.runs[variant], values.mean(variant)
                 draw_row(axis, by_seed, mean, look, number(by_seed, quantity))
         label_rows(axis, colour, runs.apart)
@@ -84,26 +84,6 @@ class Dots:
 
 
 @dataclass(frozen=True)
-class Layers:
-    """The gradient's norm by layer: before the first step, and in the last epoch."""
-
-    def draw(self, axis: Axes, runs: Runs, colour: Colours, _: Comparisons) -> None:
-        """Draw the mean over seeds of every variant, on a logarithmic axis."""
-        for epoch, style in ((1, "o-"), (int(runs.curves["epoch"].max()), "o--")):
-            rows = runs.curves[runs.curves["epoch"] == epoch]
-            for variant, texts in rows.groupby("variant", sort=False)["layer_gradients"]:
-                norms = layer_norms(texts).mean()
-                axis.plot(norms.index, norms, style, color=colour[str(variant)], lw=1.6, ms=3)
-        axis.set(
-            title="Gradient by layer",
-            xlabel="layer, from the image (solid: at the start; dashed: last epoch)",
-            ylabel="norm, one batch",
-            yscale="log",
-        )
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-@dataclass(frozen=True)
 class Differences:
     """What the verdicts are read from: each variant's accuracy less the baseline's."""
 
@@ -115,23 +95,27 @@ class Differences:
             mean = each.difference
             pairs = paired(values, each.variant, each.other)
             text = f"{mean.mean:+.2f}: {each.verdict}" if mean.n else each.verdict
-            look = Look(row, colour[each.variant], "o", 10)
+            look = Look(row, colour[each.variant])
             draw_row(axis, pairs if mean.n else pairs[:0], mean, look, text)
         if found:
             axis.axvspan(-found[0].margin, found[0].margin, color="grey", alpha=0.18, lw=0)
         axis.axvline(0, color="grey", lw=1)
         label_rows(axis, {each.variant: "" for each in found}, runs.apart)
-        title = f"Accuracy less that of {runs.compare.baseline}"
+        title = f"Accuracy minus that of {runs.compare.baseline}"
         if runs.compare.against:
-            title = "Accuracy less that of the other"
+            title = "Accuracy minus that of the other"
             stars = ["*" * (each.variant in runs.apart) for each in found]
             labels = [f"{c.variant}{s}\n− {c.other}" for c, s in zip(found, stars, strict=True)]
             axis.set_yticks(range(len(labels)), labels, fontsize=8)
-        axis.set(title=title, xlabel="points, last epochs; grey: too small to matter")
+        words = (
+            "points, last epochs; better, worse: line misses zero;\nequivalent: line in the grey"
+        )
+        axis.set(title=title)
+        axis.set_xlabel(words, fontsize=9)
 
 
 NATS = "cross-entropy (nats)"
-PANELS: dict[Panel, Lines | Dots | Layers | Differences] = {
+PANELS: dict[Panel, Lines | Dots | Differences] = {
     "train_loss": Lines("Training loss", NATS, {"train_loss": "-"}),
     "test_loss": Lines("Test loss", NATS, {"test_loss": "-"}),
     "train_and_test_loss": Lines(
@@ -144,7 +128,6 @@ PANELS: dict[Panel, Lines | Dots | Layers | Differences] = {
         {"gradient_norm": "-"},
         from_zero=True,
     ),
-    "layer_gradients": Layers(),
     "learning_rate": Lines("Learning rate", "learning rate", {"lr": "-"}, steps=True, log=True),
     "window_accuracy": Dots(
         "Test accuracy",
@@ -187,7 +170,7 @@ def draw_curves(
         axis.set(xticks=[], yticks=[])
         return
     axis.set_xlabel("epoch")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
 @dataclass(frozen=True)
@@ -197,13 +180,13 @@ class Look:
     place: float
     colour: str
     marker: str = "o"
-    tall: int = 10
+    tall: int = 7
 
 
 def draw_row(
     axis: Axes, by_seed: "pd.Series[float]", mean: Estimate, look: Look, text: str
 ) -> None:
-    """A dot per seed, a bar at their mean, its interval, and a text above."""
+    """A dot per seed, a bar at their mean, its interval, and a text above them all."""
     defined = by_seed.dropna()
     # Equal values would hide each other, so they stand beside each other.
     beside = look.place - 0.12 * defined.groupby(defined).cumcount()
@@ -215,9 +198,8 @@ def draw_row(
         axis.hlines(look.place, mean.low, mean.high, color=look.colour, lw=1.2)
     shift = (4, 0) if defined.empty else (0, look.tall + 2)
     align = "left" if defined.empty else "center"
-    axis.annotate(
-        text, (x, look.place), xytext=shift, textcoords="offset points", ha=align, fontsize=8.5
-    )
+    top = look.place if defined.empty else min(look.place, beside.min())
+    axis.annotate(text, (x, top), xytext=shift, textcoords="offset points", ha=align, fontsize=8.5)
 
 
 def number(by_seed: "pd.Series[float]", quantity: Measure) -> str:

@@ -42,10 +42,10 @@ def loss_and_rate(runs: Runs, _: Models) -> Figure:
             axis.set_ylabel(COLUMNS[column].label)
         axes[0].set_title("Loss, and the rate beneath it")
         axes[2].set(yscale="log", xlabel="epoch")
-        axes[2].xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[2].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         axes[2].set_xlim(shown.curves["epoch"].min() - 0.5, shown.curves["epoch"].max() + 0.5)
         lines = [Line2D([], [], color=c, lw=3, label=name) for name, c in colour.items()]
-        figure.legend(handles=lines, loc="outside upper center", ncols=6, frameon=False)
+        _legend(figure, lines, "mean", 6)
     return figure
 
 
@@ -75,11 +75,17 @@ def layer_gradients(runs: Runs, models: Models) -> Figure:
         for axis in axes[-1]:
             axis.set_xlabel("layer, from the image")
         for axis in axes[:, 0]:
-            axis.set_ylabel("norm of the gradient")
+            axis.set_ylabel("norm of the weights' gradient")
         words = ["before the first step", *(f"after epoch {epoch - 1}" for epoch in epochs[1:])]
         lines = [Line2D([], [], color=c, lw=3, label=w) for c, w in zip(shades, words, strict=True)]
-        figure.legend(handles=lines, loc="outside upper center", ncols=5, frameon=False)
+        _legend(figure, lines, "median", 5)
     return figure
+
+
+def _legend(figure: Figure, lines: list[Line2D], what: str, columns: int) -> None:
+    note = f"line: {what} over seeds; band: lowest to highest seed"
+    lines = [*lines, Line2D([], [], color="none", label=f"({note})")]
+    figure.legend(handles=lines, loc="outside upper center", ncols=columns, frameon=False)
 
 
 def _band(axis: Axes, by_seed: pd.DataFrame, line: "pd.Series[float]", shade: str) -> Line2D:

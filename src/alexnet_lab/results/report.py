@@ -72,7 +72,8 @@ def _verdicts(ledger: Ledger, of_the_study: bool) -> str:
     independent = len(set().union(*behind.values()))
     return (
         f"The original text makes {len(ledger)} claims that can be measured, of {independent} "
-        f"independent facts: {words}; in brackets the facts."
+        f"independent facts: {words}; in brackets the facts, those with claims of several verdicts "
+        "under each."
     )
 
 
@@ -155,7 +156,7 @@ def made_of(study: Study) -> dict[str, str]:
         "seeds": "; ".join(
             f"{name} {', '.join(map(str, study.seeds_of(name)))}" for name in study.exercises
         ),
-        "this report": f"{packages}, Python {python_version()}",
+        "this report (of runs: metrics/timing)": f"{packages}, Python {python_version()}",
     }
 
 

@@ -245,7 +245,7 @@ def towers_answer(timing: pd.DataFrame) -> list[str]:
 def memory_answer(layers: pd.DataFrame) -> str:
     """Which batches fit into the GPU of 2012, by count."""
     fit, with_gradients = (
-        " and ".join(
+        ", or ".join(
             f"{count} images of {network.replace('_', ' ')}"
             for network, count in largest_batch(layers, gradients_too=too).items()
         )

@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 
 from alexnet_lab.learning.augment import augment
 from alexnet_lab.learning.random_streams import stream
+from alexnet_lab.params import recipes
 from alexnet_lab.params.recipes import Op
 from alexnet_lab.results.figures import STYLE, WIDTH
 
@@ -34,7 +35,7 @@ def filter_sheet(filters: pd.DataFrame) -> Figure:
     for name, some in filters.groupby("variant", sort=False):
         shape = [int(size) for size in some["shape"].iloc[0].split()]
         weights = [[float(number) for number in text.split()] for text in some["weights"]]
-        lines = _patterns(torch.tensor(weights).unflatten(1, shape)).split(IN_A_ROW)
+        lines = torch.split(_patterns(torch.tensor(weights).reshape(-1, *shape)), IN_A_ROW)
         rows += [(f"{name}:" if not number else "", line) for number, line in enumerate(lines)]
     return _sheet(rows)
 
@@ -73,13 +74,21 @@ def _rows(images: Tensor, variants: Mapping[str, Sequence[Op]]) -> Iterator[tupl
                 yield words(op), augment(images, [op], stream(0, "augment"))
             shown.add(op)
         if len(ops) > 1:
-            yield f"{name}: all", augment(images, ops, stream(0, "augment"))
+            yield f"{name}: all its ops", augment(images, ops, stream(0, "augment"))
 
 
 def words(op: Op) -> str:
-    """Such as "rotate 10" or "jitter 0.2, 0.2, 0.2": the op and its numbers, as in params.yaml."""
-    numbers = op.model_dump(exclude={"op"}).values()
-    return f"{op.op} {', '.join(f'{number:g}' for number in numbers)}"
+    """Such as "rotate up to 10°": the op and its numbers."""
+    match op:
+        case recipes.Flip(p=p):
+            return f"flip, chance {p:g}"
+        case recipes.Rotate(degrees=degrees):
+            return f"rotate up to {degrees:g}°"
+        case recipes.Translate(fraction=fraction):
+            return f"shift up to {100 * fraction:g} %"
+        case recipes.Perspective(distortion=distortion, p=p):
+            return f"perspective {distortion:g}, chance {p:g}"
+    return f"{op.op} {', '.join(f'{n:g}' for n in op.model_dump(exclude={'op'}).values())}"
 
 
 def _side_by_side(images: Tensor) -> Tensor:

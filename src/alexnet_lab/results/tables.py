@@ -65,9 +65,9 @@ def comparison_table(comparisons: list[Comparison], compare: Compare) -> pd.Data
     rows = [
         {
             "variant": each.variant,
-            **({"less": each.other} if compare.against else {}),
+            **({"minus": each.other} if compare.against else {}),
             "in": label(each.quantity, compare),
-            "difference" if compare.against else f"less {compare.baseline}": difference(each),
+            "difference" if compare.against else f"minus {compare.baseline}": difference(each),
             "matters from": f"{each.margin:g}",
             "verdict": each.verdict,
         }

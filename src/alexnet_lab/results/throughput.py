@@ -67,8 +67,8 @@ def read_benchmark(folder: Path, variants: Mapping[str, Target]) -> pd.DataFrame
 def throughput(timing: pd.DataFrame) -> pd.DataFrame:
     """Images per second by (variant, batch_size): median, lowest and highest step.
 
-    Also ``seconds``, of all timed steps together, the peak memory in MiB, and the network and
-    stage. Batches that were not measured are left out.
+    Also ``seconds``, of all timed steps together, the peak memory in MiB, the network, stage and
+    hardware. Batches that were not measured are left out.
     """
     steps = timing.dropna(subset=["seconds"])
     groups = steps.groupby(["variant", "batch_size"], sort=False)
@@ -82,6 +82,7 @@ def throughput(timing: pd.DataFrame) -> pd.DataFrame:
             "peak_memory_mib": groups["peak_memory_mib"].max(),
             "network": groups["network"].first(),
             "stage": groups["stage"].first(),
+            "hardware": groups["hardware"].first(),
         }
     ).reset_index()
     for rate, step in (("img_per_s", "step"), ("lowest", "slowest"), ("highest", "fastest")):
