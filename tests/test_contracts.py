@@ -304,6 +304,12 @@ def test_an_exercises_stages_run_every_variant(raw: dict[str, Any]) -> None:
         assert stages == set(raw[exercise]["variants"])
 
 
+def test_dvc_lock_has_the_stages_of_dvc_yaml_alone() -> None:
+    """DVC writes the whole file again after each stage, and never takes a renamed one out."""
+    lock = yaml.load((ROOT / "dvc.lock").read_text(), yaml.CSafeLoader)
+    assert set(lock["stages"]) == {stage.addressing for stage in STAGES}
+
+
 def test_every_exercise_is_compared_and_shown_by_dvc_plots(study: Study) -> None:
     document = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     assert document["stages"]["compare"]["foreach"] == list(study.exercises)

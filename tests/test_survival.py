@@ -337,6 +337,9 @@ def test_other_stages_killed_at_random_moments_give_the_same_bytes(project: Path
             finish(process)
             about = f"{stage} {whom} after {moment:.2f} of {seconds:.2f} s, seed {SEED}"
             again = call(project, "dvc", "repro", "-f", "-s", stage)
+            if "dvc.lock' validation failed" in again.stderr:  # DVC was writing it: what-ifs.md
+                subprocess.run(["git", "checkout", "-q", "dvc.lock"], cwd=project, check=True)
+                again = call(project, "dvc", "repro", "-f", "-s", stage)
             assert again.returncode == 0, about + again.stdout + again.stderr
             assert call(project, "dvc", "repro").returncode == 0
             assert digests(project, *REPEATABLE) == expected, about
@@ -450,7 +453,7 @@ def test_a_killed_worker_is_reported_with_the_key_to_lower(project: Path) -> Non
     process = start(project, "python", *TRAIN.split())
     read_until(process, "epoch 1/1000")
     children = psutil.Process(process.pid).children(recursive=True)
-    next(child for child in children if "spawn_main" in " ".join(child.cmdline())).kill()
+    next(child for child in children if child.ppid() != process.pid).kill()  # the forkserver's
     output = finish(process).splitlines()
     assert process.returncode == 1
     assert output[-1].startswith("A process of this stage was killed; if memory ran out, lower ")
@@ -583,7 +586,7 @@ STAGES = {  # command, outputs, and a file-size limit in KiB that stops it (0: n
     ),
     "compare": (
         "stages/compare.py batchnorm --runs metrics/runs/batchnorm "
-        "--timing metrics/timing/batchnorm --metrics metrics/batchnorm.json "
+        "--timing metrics/timing/batchnorm --topics claims.yaml --metrics metrics/batchnorm.json "
         "--summary metrics/summary/batchnorm.json --curves metrics/curves/batchnorm.csv "
         "--plot plots/batchnorm.png",
         ("metrics/batchnorm.json", "metrics/*/batchnorm.*", "plots/batchnorm.png"),

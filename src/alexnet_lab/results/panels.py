@@ -107,9 +107,7 @@ class Differences:
             stars = ["*" * (each.variant in runs.apart) for each in found]
             labels = [f"{c.variant}{s}\n− {c.other}" for c, s in zip(found, stars, strict=True)]
             axis.set_yticks(range(len(labels)), labels, fontsize=8)
-        words = (
-            "points, last epochs; better, worse: line misses zero;\nequivalent: line in the grey"
-        )
+        words = "points, last epochs; better, worse: misses zero;\nequivalent: line in the grey"
         axis.set(title=title)
         axis.set_xlabel(words, fontsize=9)
 

@@ -6,7 +6,7 @@ seed to the highest.
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -84,8 +84,8 @@ def layer_gradients(runs: Runs, models: Models) -> Figure:
 
 def _legend(figure: Figure, lines: list[Line2D], what: str, columns: int) -> None:
     note = f"line: {what} over seeds; band: lowest to highest seed"
-    lines = [*lines, Line2D([], [], color="none", label=f"({note})")]
-    figure.legend(handles=lines, loc="outside upper center", ncols=columns, frameon=False)
+    place: Any = {"loc": "outside upper center", "ncols": columns, "frameon": False}
+    figure.legend(handles=lines, **place, title=note, title_fontsize=9)
 
 
 def _band(axis: Axes, by_seed: pd.DataFrame, line: "pd.Series[float]", shade: str) -> Line2D:

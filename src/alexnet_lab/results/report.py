@@ -1,6 +1,6 @@
 """REPORT.md: each exercise's question, what was measured, and on which machine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from platform import python_version
 from typing import Any
@@ -19,6 +19,7 @@ from alexnet_lab.results.tables import (
     verdict_counts,
 )
 
+SHOWN = 2  # tables of an exercise that are not folded
 PICTURES = {  # what those of claims.yaml show
     "augmentation_ops": "what each operation does to the same images",
     "loss_and_rate": "loss, and the learning rate beneath it, by epoch",
@@ -126,13 +127,20 @@ def _section(section: Section) -> str:
         topic.question,
         f"**{section.finding}.** {section.answer}",
         f"![{section.name}: {section.finding}](plots/{section.name}.png)",
-        *map(markdown, section.tables),
+        *map(markdown, section.tables[:SHOWN]),
+        _folded(section.tables[SHOWN:]),
         _picture(section) if topic.picture else "",
         section.how_sure,
         markdown(claims_table(section.ledger)) if section.ledger else "",
         f"Measured on {section.measured_on}.{what_if if topic.what_if else ''}",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _folded(tables: Sequence[pd.DataFrame]) -> str:
+    """Tables that GitHub shows after a click."""
+    inner = "\n\n".join(map(markdown, tables))
+    return f"<details><summary>More tables</summary>\n\n{inner}\n\n</details>" if inner else ""
 
 
 def _picture(section: Section) -> str:
