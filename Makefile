@@ -11,6 +11,9 @@ unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_DRY_R
 PIP = $(BIN)/python -m pip install --no-user --target= --quiet --disable-pip-version-check \
       -c constraints.txt
 
+# As many at once as there are cores, each with one thread.
+PYTEST = PYTHONUTF8=1 OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
 .DEFAULT_GOAL := help
 .PHONY: help git setup demo repro plan sweep progress check test status unchanged experiments bench review clean
 
@@ -66,10 +69,10 @@ check: setup ## lint, format, types, and the contracts between code and dvc.yaml
 	ruff check .
 	ruff format --check .
 	mypy
-	PYTHONUTF8=1 pytest tests/test_contracts.py
+	$(PYTEST) tests/test_contracts.py
 
 test: setup ## the fast tests
-	PYTHONUTF8=1 pytest
+	$(PYTEST) $(if $(filter check,$(MAKECMDGOALS)),--ignore tests/test_contracts.py)
 
 status: git setup ## check that no committed result is older than its code, data or parameters
 	@$(BIN)/python -m tools.status

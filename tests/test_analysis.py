@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import signal
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -429,7 +428,9 @@ def test_networks_take_turns_batch_by_batch(
     assert order == [(network, size) for size in (2, 4) for network in both]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, TOO_LARGE), (11, CRASHED)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(9, TOO_LARGE), pytest.param(11, CRASHED, marks=pytest.mark.slow)]
+)
 def test_a_killed_process_did_not_fit_and_another_death_is_a_crash(
     small: Benchmark, monkeypatch: pytest.MonkeyPatch, number: int, status: str
 ) -> None:

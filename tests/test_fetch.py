@@ -338,7 +338,7 @@ def server(tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
         httpd.over = threading.Event()  # type: ignore[attr-defined]
         httpd.daemon_threads = True
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{httpd.server_port}"
         httpd.over.set()  # type: ignore[attr-defined]
         httpd.shutdown()

@@ -26,20 +26,33 @@ CASES = [
 ]
 
 
+SLOW = CASES[2:]  # in float64
+
+
 @pytest.fixture
 def study(raw: dict[str, Any]) -> Study:
     return with_residual(raw)
 
 
+HOW = {
+    "float32": (torch.float32, torch.channels_last, 0.001),  # the engine's: both round alike
+    "float64": (torch.float64, torch.contiguous_format, 0.01),  # everyone's: rounding is nothing
+}
+
+
 @pytest.mark.parametrize(
-    ("dtype", "layout", "lr"),
+    ("exercise", "variant", "dtype", "layout", "lr"),
     [
-        (torch.float32, torch.channels_last, 0.001),  # the engine's layout, so both round alike
-        (torch.float64, torch.contiguous_format, 0.01),  # everyone's: here rounding does not matter
+        pytest.param(
+            *case,
+            *how,
+            id=f"{'-'.join(case)}-{name}",
+            marks=[pytest.mark.slow] if case in SLOW and name == "float64" else [],
+        )
+        for case in CASES
+        for name, how in HOW.items()
     ],
-    ids=["float32", "float64"],
 )
-@pytest.mark.parametrize(("exercise", "variant"), CASES)
 def test_fifty_steps_give_the_losses_of_the_reference(
     exercise: str,
     variant: str,
@@ -104,7 +117,9 @@ class Recorded:
         return loss
 
 
-@pytest.mark.parametrize(("exercise", "variant"), [CASES[0], CASES[2]])
+@pytest.mark.parametrize(
+    ("exercise", "variant"), [CASES[0], pytest.param(*CASES[2], marks=pytest.mark.slow)]
+)
 def test_the_reference_reports_what_the_engine_reports(
     exercise: str, variant: str, study: Study, mnist: Dataset, cifar10: Dataset
 ) -> None:

@@ -279,6 +279,7 @@ def runs_of(site: Site, precision: Arithmetic = "bf16", **changes: Any) -> tuple
     return site, site.runs("activation", "tanh", precision)
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_no_bit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes side by side give what one loop gives, seed by seed."""
     monkeypatch.setenv("ALEXNET_LAB_WORKERS", "2")
