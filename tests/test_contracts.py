@@ -155,17 +155,6 @@ def views(stage: PipelineStage) -> Callable[[Study], Any]:
                 study.precision,
                 study.data.held_back,
             )
-        case "stages/keep_filters.py":
-            return lambda study: (
-                study.exercise(words[0]).images,
-                [study.recipe(words[0], variant) for variant in study.exercise(words[0]).variants],
-                study.seeds_of(words[0]),
-                study.threads,
-                study.precision,
-                study.data.held_back,
-            )
-        case "stages/show_filters.py":
-            return lambda study: None
         case "stages/compare.py":
             return lambda study: (
                 study.exercise(words[0]).images,

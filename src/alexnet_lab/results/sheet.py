@@ -1,9 +1,8 @@
-"""Sheets of small images: what augmentation does, first-layer filters. Nothing is saved here."""
+"""What augmentation does: the same eight images, one row per op. Nothing is saved here."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import matplotlib as mpl
-import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -16,36 +15,11 @@ from alexnet_lab.params.recipes import Op
 from alexnet_lab.results.figures import STYLE, WIDTH
 
 LABEL = 2.2  # inches, for the words at the left
-IN_A_ROW = 16  # filters
-ZOOM = 8  # pixels for each of a filter's
 
 
 def augmentation_sheet(images: Tensor, variants: Mapping[str, Sequence[Op]]) -> Figure:
     """Draw images (N, 3, H, W) uint8 as they are, after each op of any variant, and after all."""
     return _sheet(list(_rows(images, variants)))
-
-
-def filter_sheet(filters: pd.DataFrame) -> Figure:
-    """Draw each variant's filters, (3, H, W) each, the one of the largest norm first.
-
-    Columns: variant, shape, weights, as weights.first_layer writes them. Grey is zero; each filter
-    is scaled to its own largest weight, so only its pattern is seen.
-    """
-    rows = []
-    for name, some in filters.groupby("variant", sort=False):
-        shape = [int(size) for size in some["shape"].iloc[0].split()]
-        weights = [[float(number) for number in text.split()] for text in some["weights"]]
-        lines = torch.split(_patterns(torch.tensor(weights).reshape(-1, *shape)), IN_A_ROW)
-        rows += [(f"{name}:" if not number else "", line) for number, line in enumerate(lines)]
-    return _sheet(rows)
-
-
-def _patterns(weights: Tensor) -> Tensor:
-    """Filters (N, 3, H, W) as images (N, 3, ZOOM·H, ZOOM·W) uint8."""
-    order = weights.flatten(1).norm(dim=1).argsort(descending=True)
-    largest = weights.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
-    grey = (127.5 * (1 + weights / largest)).round().to(torch.uint8)[order]
-    return grey.repeat_interleave(ZOOM, 2).repeat_interleave(ZOOM, 3)
 
 
 def _sheet(rows: list[tuple[str, Tensor]]) -> Figure:
