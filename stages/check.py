@@ -24,7 +24,8 @@ def main() -> None:
         # DVC may have set a value of the same length in the second of git's own note of the file,
         # which git then takes for unchanged, and would not bring back.
         for path in (Path("params.yaml"), args.topics):
-            path.touch() if path.exists() else None
+            if path.exists():
+                path.touch()
         raise UserError(
             f"{error} No result is lost: correct it, or git checkout params.yaml claims.yaml."
         ) from error

@@ -211,6 +211,15 @@ def variants(exercise: str) -> set[str]:
     return {f"{exercise}@{variant}" for variant in RAW[exercise]["variants"]}
 
 
+def test_git_notices_a_refused_value_that_is_as_long_as_the_old_one(project: Path) -> None:
+    """Git may have noted the file in the second in which DVC wrote it; a later time tells it."""
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("threads: 2 ", "threads: 0 "))
+    os.utime(params, (1, 1))
+    assert "threads should be greater" in run_stage(project, "check").stderr
+    assert params.stat().st_mtime > 1
+
+
 @pytest.mark.slow
 def test_every_stage_end_to_end(done: Path) -> None:
     for exercise in EXERCISES:

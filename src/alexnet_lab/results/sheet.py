@@ -19,12 +19,8 @@ LABEL = 2.2  # inches, for the words at the left
 
 def augmentation_sheet(images: Tensor, variants: Mapping[str, Sequence[Op]]) -> Figure:
     """Draw images (N, 3, H, W) uint8 as they are, after each op of any variant, and after all."""
-    return _sheet(list(_rows(images, variants)))
-
-
-def _sheet(rows: list[tuple[str, Tensor]]) -> Figure:
-    """One row of images (N, 3, H, W) uint8 per label; whole variants are in bold."""
-    side = (WIDTH - LABEL) / len(rows[0][1])
+    rows = list(_rows(images, variants))
+    side = (WIDTH - LABEL) / len(images)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, side * len(rows)), dpi=80)  # 32 pixels need no more
         left = LABEL / WIDTH
