@@ -66,7 +66,7 @@ def simulate(name: str, shape: str, draws: int = DRAWS) -> dict[str, float]:
         own = noise(rng, (count, setting.seeds + 1)) * spreads
         drawn = own + SEED_EFFECT * rng.standard_normal(setting.seeds + 1)
         ours, more = sample(drawn[:, :-1]), drawn[1, -1]
-        mean, further = ours.mean("v1"), ours.one_more("v1")
+        mean, further = ours.mean("v1"), ours.mean("v1", more=1)
         pairs = [ours.difference(f"v{i}", "v0", level) for i in range(1, count)]
         alone = ours.difference("v2", "v1")
         hits["mean"] += mean.low <= 0 <= mean.high

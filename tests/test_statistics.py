@@ -60,7 +60,7 @@ def test_two_one_sided_tests_on_students_example() -> None:
 
 def test_a_prediction_interval() -> None:
     """By hand, with R's sd(DRUG_1) = 1.78901 and qt(0.975, 9) = 2.262157."""
-    alone = Sample(by_seed(one=DRUG_1)).one_more("one")
+    alone = Sample(by_seed(one=DRUG_1)).mean("one", more=1)
     half = 2.262157 * 1.78901 * math.sqrt(1 + 1 / 10)
     assert (alone.mean, alone.half) == (pytest.approx(0.75), pytest.approx(half, rel=1e-5))
 
@@ -88,7 +88,7 @@ def test_unequal_spreads_are_not_pooled() -> None:
     factor = 5 / 4 * 4  # one more run of each, against a difference of means
     welch = stats.ttest_ind(wild, calm, equal_var=False).confidence_interval()
     half = (welch.high - welch.low) / 2
-    assert sample.one_more_pair("wild", "calm").half == pytest.approx(half * math.sqrt(factor))
+    assert sample.unpaired("wild", "calm").half == pytest.approx(half * math.sqrt(factor))
 
 
 def test_cochrans_test_removes_what_stands_out() -> None:
@@ -105,7 +105,7 @@ def test_runs_of_other_places_are_neither_paired_nor_pooled() -> None:
     assert sample.pools == [("a", "b"), ("c",)]
     assert sample.difference("c", "a") == NOTHING and sample.difference("b", "a").n == 3
     assert judge(sample.difference("c", "a"), 0.1, "higher") == "not comparable"
-    assert math.isnan(sample.one_more_pair("c", "a").half)
+    assert math.isnan(sample.unpaired("c", "a").half)
 
 
 def test_pairing_takes_the_shared_seeds_in_any_order() -> None:
@@ -116,7 +116,7 @@ def test_pairing_takes_the_shared_seeds_in_any_order() -> None:
 def test_one_run_has_no_interval_and_a_diverged_one_no_mean() -> None:
     single = Sample(by_seed(a=[97.0], b=[98.0]))
     assert single.mean("a").mean == 97 and math.isnan(single.mean("a").half)
-    assert math.isnan(single.one_more("a").half)
+    assert math.isnan(single.mean("a", more=1).half)
     assert judge(single.difference("b", "a"), 1, "higher") == "undecided"
     for lost in (math.nan, math.inf):
         sample = Sample(by_seed(a=[1.0, lost, 2.0], b=[1.0, 2.0, 3.0]))
@@ -130,7 +130,7 @@ def test_one_run_has_no_interval_and_a_diverged_one_no_mean() -> None:
 def test_identical_values_are_no_division_by_zero() -> None:
     same = Sample(by_seed(a=[10.0, 10.0], b=[11.0, 11.0]))
     assert same.mean("a").half == 0 and same.difference("b", "a").half == 0
-    assert same.one_more_pair("b", "a").half == 0
+    assert same.unpaired("b", "a").half == 0
 
 
 @pytest.mark.parametrize(

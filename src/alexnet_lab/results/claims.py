@@ -151,14 +151,14 @@ def _number(exercise: str, claim: Number, topic: Topic, values: Sample) -> Findi
     others: set[float] = {0.0}
     match claim:
         case Value(of=of):
-            ours = values.one_more(of)
+            ours = values.mean(of, more=1)
             stated = topic.stated(claim.quantity).items()
             others = {number for variant, number in stated if variant != of} or others
         case Difference(of=of, less=less):
-            ours = values.one_more_pair(of, less)
+            ours = values.unpaired(of, less)
         case Ratio(of=of, over=over):
             logs = Sample(values.values.map(_log), values.places, values.pool)
-            log = logs.one_more_pair(of, over)
+            log = logs.unpaired(of, over)
             ours = Estimate(_exp(log.mean), _exp(log.low), _exp(log.high), log.n)
             others = {1.0}
     off = claim.value / ours.mean if isinstance(claim, Ratio) else claim.value - ours.mean

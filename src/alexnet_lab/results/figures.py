@@ -111,7 +111,7 @@ def overview_figure(exercises: Mapping[str, Runs], topics: Topics) -> Figure:
             values, colour = sample("final_accuracy", runs), colours(runs.variants)
             stated = topics[name].stated("final_accuracy")
             for row, variant in enumerate(runs.variants):
-                by_seed, more = values.runs[variant], values.one_more(variant)
+                by_seed, more = values.runs[variant], values.mean(variant, more=1)
                 draw_row(axis, by_seed, more, Look(row, colour[variant]), number(by_seed, quantity))
                 if variant in stated:
                     axis.plot(stated[variant], row, **cross)

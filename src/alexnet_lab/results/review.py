@@ -99,8 +99,9 @@ def table(moved: list[Change]) -> pd.DataFrame:
     rows = []
     for change in moved:
         sample = Sample(change.values, pool=False)
-        compare = sample.difference if change.paired else sample.means_apart
-        difference = compare(NOW, BEFORE, level)
+        difference = sample.unpaired(NOW, BEFORE, 0, level)
+        if change.paired:
+            difference = sample.difference(NOW, BEFORE, level)
         margin = change.setup.compare.margins.get("window_accuracy")
         chance = 100 / image_set(change.setup.images).classes
         half = "" if difference.half != difference.half else f" ± {difference.half:.2f}"

@@ -101,34 +101,26 @@ class Sample:
         """The group that these variants are in together; empty if there is none."""
         return next((group for group in self.pools if {*variants} <= {*group}), ())
 
-    def mean(self, variant: str, level: float = LEVEL) -> Estimate:
-        """The mean of a variant's runs and its interval."""
-        return self._of_one(variant, 0, level)
+    def mean(self, variant: str, level: float = LEVEL, more: int = 0) -> Estimate:
+        """The mean of a variant's runs and its interval.
 
-    def one_more(self, variant: str, level: float = LEVEL) -> Estimate:
-        """The mean, and the interval in which one more run would fall (a prediction interval)."""
-        return self._of_one(variant, 1, level)
+        With ``more`` = 1 it is that in which one more run would fall (a prediction interval).
+        """
+        runs = self.runs[variant]
+        mean = float(runs.mean()) if np.isfinite(runs).all() else math.nan
+        if len(runs) < FEWEST or math.isnan(mean):
+            return Estimate(mean, math.nan, math.nan, len(runs))
+        return _around(mean, self.spread_of(variant), more + 1 / len(runs), len(runs), level)
 
-    def one_more_pair(self, variant: str, other: str, level: float = LEVEL) -> Estimate:
+    def unpaired(self, variant: str, other: str, more: int = 1, level: float = LEVEL) -> Estimate:
         """The difference variant - other, and where that of one more run of each would fall.
 
-        The two runs are not paired. It has no interval if the two ran in different places.
+        With ``more`` = 0 it is that of the means. Unequal spreads: Welch's degrees of freedom. It
+        has no interval if the two ran in different places.
         """
-        if not self.comparable(variant, other):
-            means = [self.mean(name).mean for name in (variant, other)]
-            n = min(len(self.runs[name]) for name in (variant, other))
-            return Estimate(means[0] - means[1], math.nan, math.nan, n)
-        return self._not_paired(variant, other, 1, level)
-
-    def means_apart(self, variant: str, other: str, level: float = LEVEL) -> Estimate:
-        """The difference of the means variant - other and its interval, not paired by seed."""
-        return self._not_paired(variant, other, 0, level)
-
-    def _not_paired(self, variant: str, other: str, more: int, level: float) -> Estimate:
-        """Of the means, or of one more run each. Unequal spreads: Welch's degrees of freedom."""
-        first, second = (self._of_one(name, more, level) for name in (variant, other))
+        first, second = (self.mean(name, level, more) for name in (variant, other))
         n = min(first.n, second.n)
-        if n < FEWEST:
+        if n < FEWEST or not self.comparable(variant, other):
             return Estimate(first.mean - second.mean, math.nan, math.nan, n)
         spreads = [self.spread_of(name) for name in (variant, other)]
         factors = [more + 1 / len(self.runs[name]) for name in (variant, other)]
@@ -165,14 +157,6 @@ class Sample:
         """The variance of a variant's runs, pooled with those of its group."""
         own = [_spread(self.runs[name].to_numpy()) for name in self.pool_of(variant) or (variant,)]
         return Spread(float(np.mean([s.variance for s in own])), sum(s.freedom for s in own))
-
-    def _of_one(self, variant: str, more: int, level: float) -> Estimate:
-        runs = self.runs[variant]
-        if len(runs) < FEWEST or not np.isfinite(runs).all():
-            mean = float(runs.mean()) if np.isfinite(runs).all() else math.nan
-            return Estimate(mean, math.nan, math.nan, len(runs))
-        spread = self.spread_of(variant)
-        return _around(float(runs.mean()), spread, more + 1 / len(runs), len(runs), level)
 
 
 def without_outliers(runs: "Mapping[str, pd.Series[float]]") -> tuple[str, ...]:
