@@ -16,7 +16,7 @@ from alexnet_lab import cli, console, params
 from alexnet_lab.machine.files import write_json
 from alexnet_lab.params.claims import Difference, Ratio, Value
 from alexnet_lab.results.analysis import measure
-from alexnet_lab.results.claims import COMPATIBLE, INCOMPATIBLE, Judging, check
+from alexnet_lab.results.claims import COMPATIBLE, INCOMPATIBLE, check
 from alexnet_lab.results.runs import read
 from alexnet_lab.results.statistics import Sample, judge, level_of_each
 
@@ -97,7 +97,7 @@ def honest_texts(texts: int = TEXTS) -> dict[str, float]:
             if isinstance(claim, Value | Difference | Ratio):
                 values = measured[claim.quantity]
                 if np.isfinite(values.values).all():
-                    verdicts += _verdicts(name, claim, topics[name], values, texts, rng)
+                    verdicts += _verdicts(claim, topics[name], values, texts, rng)
     count = {v: verdicts.count(v) for v in (COMPATIBLE, INCOMPATIBLE)}
     return {
         "numbers": len(verdicts) // texts,
@@ -106,7 +106,7 @@ def honest_texts(texts: int = TEXTS) -> dict[str, float]:
     }
 
 
-def _verdicts(name, claim, topic, values, texts, rng) -> Iterator[str]:  # type: ignore[no-untyped-def]
+def _verdicts(claim, topic, values, texts, rng) -> Iterator[str]:  # type: ignore[no-untyped-def]
     means = np.array([values.runs[v].mean() for v in values.variants])
     spreads = np.sqrt([values.spread_of(v).variance for v in values.variants])
     seeds = len(next(iter(values.runs.values())))
@@ -123,7 +123,7 @@ def _verdicts(name, claim, topic, values, texts, rng) -> Iterator[str]:  # type:
                 value = one[claim.of] / one[claim.over]
         said = claim.model_copy(update={"value": float(value)})
         ours = Sample(pd.Series(drawn[:, :-1].ravel(), index), values.places, values.pool)
-        yield check(name, said, topic, {claim.quantity: ours}, Judging()).verdict
+        yield check(said, topic, {claim.quantity: ours}).verdict
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from alexnet_lab import cli, params
 from alexnet_lab.machine.files import replace, write_json
-from alexnet_lab.results.claims import Judging, check_all
+from alexnet_lab.results.claims import check_all
 from alexnet_lab.results.explore import charts
 from alexnet_lab.results.figures import overview_figure
 from alexnet_lab.results.page import Content, page, read_pictures
@@ -25,7 +25,7 @@ def main() -> None:
     runs = {n: read(e, args.runs / n, args.timing / n) for n, e in study.exercises.items()}
     sections = [training_section(name, topics[name], each) for name, each in runs.items()]
     sections.insert(0, benchmark_section(topics["benchmark"], steps, read_csv(args.layers)))
-    takeaways = check_all("takeaways", topics["takeaways"], {}, Judging())
+    takeaways = check_all("takeaways", topics["takeaways"], {})
     write_json(ledger(sections, takeaways), args.claims)
     spine = {n: each for n, each in runs.items() if not topics[n].under}
     replace(args.plots / "overview.png", overview_figure(spine, topics).savefig)

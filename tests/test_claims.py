@@ -23,7 +23,6 @@ from alexnet_lab.results.claims import (
     PARTLY,
     UNDECIDED,
     Finding,
-    Judging,
     check,
     facts,
 )
@@ -56,8 +55,8 @@ def finding(
     topic: Topic | None = None,
 ) -> Finding:
     quantity = getattr(made, "quantity", "final_accuracy")
-    how = Judging(0.95, {quantity: margin})
-    return check("demo", made, topic or Topic(), {quantity: Sample(values)}, how)
+    measured = {quantity: Sample(values)}
+    return check(made, topic or Topic(), measured, margins={quantity: margin})
 
 
 @pytest.mark.parametrize(

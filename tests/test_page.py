@@ -17,7 +17,7 @@ from alexnet_lab.errors import UserError
 from alexnet_lab.params.claims import Effect, Order, Topic, Value
 from alexnet_lab.params.study import Data, Study
 from alexnet_lab.results.analysis import summarize
-from alexnet_lab.results.claims import Judging, check_all
+from alexnet_lab.results.claims import VERDICTS, check_all
 from alexnet_lab.results.explore import (
     benchmark_chart,
     changeable,
@@ -35,7 +35,7 @@ from alexnet_lab.results.runs import read, read_csv
 from alexnet_lab.results.sections import benchmark_section, training_section
 from alexnet_lab.results.tables import summary_table
 from alexnet_lab.results.throughput import read_benchmark
-from alexnet_lab.results.wall import LOOKS, template
+from alexnet_lab.results.wall import template
 from tests.browser import CHROMIUM, Browser
 from tests.conftest import ROOT
 from tests.test_analysis import LAYERS, compare_of, run, runs_of, steps, two_variants
@@ -143,7 +143,9 @@ def test_every_claim_is_a_tile_with_its_verdict_and_our_number() -> None:
     for tile, entry in zip(tiles, ledger.values(), strict=True):
         assert f'data-verdict="{entry["verdict"]}"' in tile
         text = text_of(tile)
-        assert text.startswith(f"{LOOKS[entry['verdict']][0]} {entry['verdict']} {entry['says']}")
+        assert text.startswith(
+            f"{VERDICTS[entry['verdict']][0]} {entry['verdict']} {entry['says']}"
+        )
         assert f"In the text: {entry['place']}." in text
         told = re.search(r"Ours: (-?[\d.e+-]+)×?(?: \((\S+) to (\S+)\))?.* n = (\d+)\.", text)
         if entry["measured"] is not None:
@@ -384,7 +386,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     timing = read_benchmark(at / "timing/benchmark", study.benchmark.variants)
     sections = [benchmark_section(topics["benchmark"], timing, read_csv(at / "layers.csv"))]
     sections += [training_section(name, topics[name], each) for name, each in runs.items()]
-    takeaways = check_all("takeaways", topics["takeaways"], {}, Judging())
+    takeaways = check_all("takeaways", topics["takeaways"], {})
     text = report(sections, takeaways, topics, remarks(study), {})
     pictures = read_pictures(ROOT / "plots", text)
     file = tmp_path_factory.mktemp("page") / "report.html"

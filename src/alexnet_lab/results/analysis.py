@@ -1,7 +1,7 @@
 """What do an exercise's runs say? Runs in, numbers out; nothing is read or saved here."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -53,9 +53,15 @@ def family(compare: Compare, variants: Iterable[str], claims: Iterable[Claim]) -
     return len(compared | claimed)
 
 
-def compare_variants(runs: Runs, claims: Iterable[Claim]) -> list[Comparison]:
-    """Compare every variant with the other one, if that has runs, in what has a margin."""
-    pairs = [pair for pair in runs.compare.pairs(runs.variants) if pair[1] in runs.variants]
+def compare_variants(
+    runs: Runs, claims: Iterable[Claim], pairs: Sequence[tuple[str, str]] | None = None
+) -> list[Comparison]:
+    """Compare every variant with the other one, or these ``pairs``, in what has a margin.
+
+    A pair of which one has no runs is left out.
+    """
+    pairs = runs.compare.pairs(runs.variants) if pairs is None else pairs
+    pairs = [pair for pair in pairs if {*pair} <= {*runs.variants}]
     level = level_of_each(family(runs.compare, runs.variants, claims))
     comparisons = []
     for name, margin in runs.compare.margins.items():

@@ -7,8 +7,10 @@ several: each holds, fails or is undecided as the comparisons are, at the level 
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from alexnet_lab.params.claims import (
     Below,
@@ -31,24 +33,26 @@ from alexnet_lab.results.statistics import (
     Sample,
     estimate,
     judge,
+    paired,
 )
 
 COMPATIBLE, INCOMPATIBLE = "compatible", "incompatible"  # numbers
 CONFIRMED, PARTLY, CONTRADICTED = "confirmed", "partly", "contradicted"  # statements
 ITSELF = "contradicts itself"
 UNDECIDED, NOT_MEASURED = "undecided", "not measured"
-VERDICTS = (
-    COMPATIBLE,
-    INCOMPATIBLE,
-    CONFIRMED,
-    PARTLY,
-    CONTRADICTED,
-    ITSELF,
-    UNDECIDED,
-    NOT_MEASURED,
-)
+VERDICTS = {  # in the report's order; the page shows each by a symbol and a colour of page.css
+    COMPATIBLE: ("✓", "good"),
+    INCOMPATIBLE: ("✗", "bad"),
+    CONFIRMED: ("✓", "good"),
+    PARTLY: ("◐", "part"),
+    CONTRADICTED: ("✗", "bad"),
+    ITSELF: ("≠", "bad"),
+    UNDECIDED: ("?", "open"),
+    NOT_MEASURED: ("–", "open"),
+}
 ROUNDING = 0.02  # the text prints three digits; a quotient that is further off does not follow
 Measured = Mapping[str, Sample]  # by quantity
+Margins = Mapping[Quantity, float]  # the smallest difference that matters
 Number = Value | Difference | Ratio
 Statement = Order | More
 
@@ -57,13 +61,14 @@ Statement = Order | More
 class Finding:
     """A claim, what was measured, and the verdict."""
 
-    exercise: str
     claim: Claim
     verdict: str
     estimate: Estimate = NOTHING  # of a number; of a statement, that of its weakest step
     off: float = math.nan  # the text's number less our mean, or over it for a ratio
     steps: tuple[int, int, int] = (0, 0, 0)  # of a statement: how many hold, fail, and there are
     note: str = ""
+    dots: tuple[float, ...] = ()  # what the estimate is of, run by run
+    exercise: str = ""
 
     @property
     def unit(self) -> str:
@@ -93,74 +98,83 @@ class Finding:
 Ledger = dict[str, Finding]  # by the claim's id
 
 
-def check_all(exercise: str, topic: Topic, measured: Measured, how: "Judging") -> Ledger:
-    """Check all claims of an exercise."""
+def check_all(
+    exercise: str,
+    topic: Topic,
+    measured: Measured,
+    level: float = LEVEL,
+    margins: Margins | None = None,
+) -> Ledger:
+    """Check all claims of an exercise; ``level`` is that of each interval of its statements."""
     return {
-        f"{exercise}_{name}": check(exercise, claim, topic, measured, how)
+        f"{exercise}_{name}": replace(
+            check(claim, topic, measured, level, margins), exercise=exercise
+        )
         for name, claim in topic.claims.items()
     }
 
 
-@dataclass(frozen=True)
-class Judging:
-    """How statements are judged: the level of each interval, and the smallest differences."""
-
-    level: float = LEVEL
-    margins: Mapping[Quantity, float] | None = None
-
-
-def check(exercise: str, claim: Claim, topic: Topic, measured: Measured, how: Judging) -> Finding:
+def check(
+    claim: Claim,
+    topic: Topic,
+    measured: Measured,
+    level: float = LEVEL,
+    margins: Margins | None = None,
+) -> Finding:
     """Check one claim; it is not measured if its quantity or a variant is missing."""
     match claim:
         case Unmeasured():
-            return Finding(exercise, claim, NOT_MEASURED, note=claim.because)
+            return Finding(claim, NOT_MEASURED, note=claim.because)
         case Within():
-            return _within(exercise, claim)
+            return _within(claim)
     values = measured.get(claim.quantity)
     if values is None or not {*claim.variants} <= {*values.variants}:
-        return Finding(exercise, claim, NOT_MEASURED)
+        return Finding(claim, NOT_MEASURED)
     if all(values.runs[name].isna().all() for name in claim.variants):
-        return _never(exercise, claim, values)
+        return _never(claim, values)
     match claim:
         case Value() | Difference() | Ratio():
-            return _number(exercise, claim, topic, values)
+            return _number(claim, topic, values)
         case Below():
-            return _below(exercise, claim, values, how)
-    return _steps(exercise, claim, values, how)
+            return _below(claim, values, level)
+    return _steps(claim, values, level, (margins or {}).get(claim.quantity))
 
 
-def _within(exercise: str, claim: Within) -> Finding:
+def _within(claim: Within) -> Finding:
     """Whether a number of the text follows from two others of its own."""
     follows = claim.quotient[0] / claim.quotient[1]
     holds = abs(claim.value / follows - 1) <= ROUNDING
     note = f"{claim.quotient[0]:g} / {claim.quotient[1]:g} = {follows:.4g}"
-    return Finding(exercise, claim, CONFIRMED if holds else ITSELF, note=note)
+    return Finding(claim, CONFIRMED if holds else ITSELF, note=note)
 
 
-def _never(exercise: str, claim: Number | Statement | Below, values: Sample) -> Finding:
+def _never(claim: Number | Statement | Below, values: Sample) -> Finding:
     """No run has the quantity: it was not recorded, or no run gets to the threshold."""
     if claim.quantity != "epochs_to_threshold":
-        return Finding(exercise, claim, NOT_MEASURED, note="these runs did not record it")
+        return Finding(claim, NOT_MEASURED, note="these runs did not record it")
     runs = values.runs[claim.variants[0]]
     decided = isinstance(claim, Value) and len(runs) >= FEWEST
-    return Finding(exercise, claim, INCOMPATIBLE if decided else UNDECIDED, estimate(runs))
+    return Finding(claim, INCOMPATIBLE if decided else UNDECIDED, estimate(runs))
 
 
-def _number(exercise: str, claim: Number, topic: Topic, values: Sample) -> Finding:
+def _number(claim: Number, topic: Topic, values: Sample) -> Finding:
     """A number of the text against where one more run of ours would fall."""
     others: set[float] = {0.0}
+    dots: Iterable[float]
     match claim:
         case Value(of=of):
-            ours = values.mean(of, more=1)
+            ours, dots = values.mean(of, more=1), values.runs[of]
             stated = topic.stated(claim.quantity).items()
             others = {number for variant, number in stated if variant != of} or others
         case Difference(of=of, less=less):
-            ours = values.unpaired(of, less)
+            ours, dots = values.unpaired(of, less), paired(values.values, of, less)
         case Ratio(of=of, over=over):
-            logs = Sample(values.values.map(_log), values.places, values.pool)
-            log = logs.unpaired(of, over)
-            ours = Estimate(_exp(log.mean), _exp(log.low), _exp(log.high), log.n)
-            others = {1.0}
+            logs = values.values.where(values.values > 0).map(math.log)
+            log = Sample(logs, values.places, values.pool).unpaired(of, over)
+            with np.errstate(over="ignore"):  # an interval may reach beyond any float
+                ratios = np.exp([log.mean, log.low, log.high, *paired(logs, of, over)])
+            mean, low, high, *dots = ratios.tolist()
+            ours, others = Estimate(mean, low, high, log.n), {1.0}
     off = claim.value / ours.mean if isinstance(claim, Ratio) else claim.value - ours.mean
     inside = ours.low <= claim.value <= ours.high
     verdict, note = INCOMPATIBLE, ""
@@ -170,27 +184,25 @@ def _number(exercise: str, claim: Number, topic: Topic, values: Sample) -> Findi
         verdict, note = UNDECIDED, "our interval is too wide to exclude anything"
     elif inside:
         verdict = COMPATIBLE
-    return Finding(exercise, claim, verdict, ours, off, note=note)
+    return Finding(claim, verdict, ours, off, note=note, dots=tuple(dots))
 
 
-def _below(exercise: str, claim: Below, values: Sample, how: Judging) -> Finding:
+def _below(claim: Below, values: Sample, level: float) -> Finding:
     """A bound; one that every variant keeps says nothing of this one."""
-    ours = values.mean(claim.of, how.level)
-    held = [name for name in values.variants if values.mean(name, how.level).high < claim.below]
+    ours = values.mean(claim.of, level)
+    held = [name for name in values.variants if values.mean(name, level).high < claim.below]
     alike = len(held) == len(values.variants) > 1
     note = f"so does each of the {len(held)}: it says nothing of this one" if alike else ""
     verdict = (
         CONFIRMED if claim.of in held else CONTRADICTED if ours.low >= claim.below else UNDECIDED
     )
-    return Finding(exercise, claim, verdict, ours, note=note)
+    return Finding(claim, verdict, ours, note=note, dots=tuple(values.runs[claim.of]))
 
 
-def _steps(exercise: str, claim: Statement, values: Sample, how: Judging) -> Finding:
+def _steps(claim: Statement, values: Sample, level: float, margin: float | None) -> Finding:
     """A statement of one or several steps, each judged as a comparison is."""
-    margin = (how.margins or {}).get(claim.quantity)
-    found = {(more, less): values.difference(more, less, how.level) for more, less in claim.steps}
-    judged = {step: judge(each, margin, "higher") for step, each in found.items()}
-    words = [*judged.values()]
+    found = {(more, less): values.difference(more, less, level) for more, less in claim.steps}
+    words = [judge(each, margin, "higher") for each in found.values()]
     holding = words.count("better")
     failing = words.count("worse") + words.count("equivalent")
     verdict = UNDECIDED
@@ -202,22 +214,13 @@ def _steps(exercise: str, claim: Statement, values: Sample, how: Judging) -> Fin
     note = f"{more} less {less}"
     if "not comparable" in words:
         note += ", which ran in other arithmetic or on other hardware"
-    return Finding(
-        exercise, claim, verdict, weakest, steps=(holding, failing, len(words)), note=note
-    )
+    steps, dots = (holding, failing, len(words)), tuple(paired(values.values, more, less))
+    return Finding(claim, verdict, weakest, steps=steps, note=note, dots=dots)
 
 
 def _sureness(step: Estimate) -> tuple[bool, float]:
     """A key that sorts a step the other way first, then an undefined one."""
     return not step.high < 0, -math.inf if math.isnan(step.low) else step.low
-
-
-def _log(value: float) -> float:
-    return math.log(value) if value > 0 else math.nan
-
-
-def _exp(value: float) -> float:
-    return math.exp(value) if not value > 700 else math.inf  # beyond, Python raises
 
 
 def facts(ledger: Ledger) -> dict[str, set[str]]:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from alexnet_lab.results.finding import difference_of
 from alexnet_lab.results.pieces import Track, draw, signed
 from alexnet_lab.results.sections import Section
 from alexnet_lab.results.statistics import Estimate
@@ -47,20 +46,13 @@ def _effect(section: Section, with_text: bool, scale: Sequence[float]) -> str:
 def _main_effect(section: Section) -> tuple[Estimate, float | None, str] | None:
     """The one difference that shows the answer: ours, the text's, the unit."""
     effect = section.topic.effect
-    if effect is None:
+    if effect is None or math.isnan(section.effect.mean):
         return None
     if section.name == "benchmark":
-        speed_up = section.measured.get("speed_up")
-        if speed_up is None or effect.of not in speed_up.variants:
-            return None
-        return speed_up.mean(effect.of), section.topic.stated("speed_up").get(effect.of), "×"
-    accuracy = [each for each in section.comparisons if each.quantity == "window_accuracy"]
-    pair = difference_of(accuracy, effect.of, effect.less)
-    if pair is None or math.isnan(pair.difference.mean):
-        return None
+        return section.effect, section.topic.stated("speed_up").get(effect.of), "×"
     stated = section.topic.stated("final_accuracy")
     both = {effect.of, effect.less} <= {*stated}
-    return pair.difference, stated[effect.of] - stated[effect.less] if both else None, " points"
+    return section.effect, stated[effect.of] - stated[effect.less] if both else None, " points"
 
 
 def guess(section: Section) -> str:

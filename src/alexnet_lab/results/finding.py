@@ -1,7 +1,6 @@
 """What an exercise found, in one sentence made from its numbers: for titles and answers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from math import isnan
 
 import pandas as pd
@@ -10,7 +9,6 @@ from alexnet_lab.params.claims import Topic
 from alexnet_lab.results.analysis import Comparison, compare_variants
 from alexnet_lab.results.quantities import label, sample
 from alexnet_lab.results.runs import Runs
-from alexnet_lab.results.statistics import Estimate, Verdict
 from alexnet_lab.results.throughput import speed_up
 
 Names = Mapping[str, str]
@@ -22,14 +20,14 @@ def finding(runs: Runs, topic: Topic) -> str:
     If variants have different baselines, it says the difference that the topic names, or all. If
     accuracy is not compared, it says how the first quantity differs that is.
     """
-    found = compare_variants(runs, topic.claims.values())
+    claims = topic.claims.values()
+    found = compare_variants(runs, claims)
     if found and "window_accuracy" not in {each.quantity for each in found}:
         first = [each for each in found if each.quantity == found[0].quantity]
         return _each(first, topic.names, label(found[0].quantity, runs.compare))
-    found = [each for each in found if each.quantity == "window_accuracy"]
     if runs.compare.against and topic.effect:
-        pair = difference_of(found, topic.effect.of, topic.effect.less)
-        found = [pair] if pair else []
+        found = compare_variants(runs, claims, [(topic.effect.of, topic.effect.less)])
+    found = [each for each in found if each.quantity == "window_accuracy"]
     if not found:
         return _highest(runs, topic.names)
     if all(isnan(each.difference.half) for each in found):
@@ -51,20 +49,6 @@ def benchmark_finding(rates: pd.DataFrame) -> str:
         f"the {str(name).upper()} trains up to {top:.1f} images/s" for name, top in best.items()
     ]
     return "; ".join(["No speed-up was measured", *parts])
-
-
-def difference_of(comparisons: Sequence[Comparison], of: str, less: str) -> Comparison | None:
-    """The comparison of these two, turned round if it was made the other way; None if none was."""
-    for each in comparisons:
-        if (each.variant, each.other) == (of, less):
-            return each
-        if (each.variant, each.other) == (less, of):
-            d = each.difference
-            turned = Estimate(-d.mean, -d.high, -d.low, d.n)
-            opposite: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
-            verdict = opposite.get(each.verdict, each.verdict)
-            return replace(each, variant=of, other=less, difference=turned, verdict=verdict)
-    return None
 
 
 def listed(words: Sequence[str]) -> str:

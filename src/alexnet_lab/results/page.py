@@ -29,7 +29,7 @@ from alexnet_lab.results.explore import Chart, changeable, leaders, means, setti
 from alexnet_lab.results.pieces import spark, table_html
 from alexnet_lab.results.report import PICTURES, all_claims, controls, made_of, remarks
 from alexnet_lab.results.sections import Section
-from alexnet_lab.results.wall import LOOKS, template, wall
+from alexnet_lab.results.wall import by_colour, template, wall
 
 PICTURE = r"\(plots/(\w+)\.png\)"  # in the report
 
@@ -194,9 +194,8 @@ def _tally(section: Section) -> str:
     """How an exercise's claims of the text fare, with a link to them."""
     if not section.ledger:
         return ""
-    verdicts = [finding.verdict for finding in section.ledger.values()]
-    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in LOOKS if v in verdicts)
-    many = f"{len(verdicts)} claims" if len(verdicts) > 1 else "one claim"
+    counts = ", ".join(f"{count} {each}" for each, count in by_colour(section.ledger).items())
+    many = f"{len(section.ledger)} claims" if len(section.ledger) > 1 else "one claim"
     return (
         f'<p class="secret"><a href="#claims" data-filter="{section.name}">The text makes {many} '
         f"of this</a>: {counts}.</p>"

@@ -15,11 +15,11 @@ from alexnet_lab.results.analysis import (
     measure,
     summarize,
 )
-from alexnet_lab.results.claims import Judging, Ledger, Measured, check_all
+from alexnet_lab.results.claims import Ledger, Measured, check_all
 from alexnet_lab.results.finding import benchmark_finding, finding
 from alexnet_lab.results.quantities import QUANTITIES, sample
 from alexnet_lab.results.runs import Runs
-from alexnet_lab.results.statistics import FEWEST, level_of_each
+from alexnet_lab.results.statistics import FEWEST, NOTHING, Estimate, level_of_each
 from alexnet_lab.results.tables import (
     comparison_table,
     difference,
@@ -60,7 +60,7 @@ class Section:
     measured_on: str
     ledger: Ledger
     measured: Measured
-    comparisons: tuple[Comparison, ...] = ()
+    effect: Estimate = NOTHING  # the difference that the topic names, or the speed-up
 
 
 def training_section(name: str, topic: Topic, runs: Runs) -> Section:
@@ -68,7 +68,10 @@ def training_section(name: str, topic: Topic, runs: Runs) -> Section:
     claims = topic.claims.values()
     summary, comparisons = summarize(runs), compare_variants(runs, claims)
     size, measured = family(runs.compare, runs.variants, claims), measure(runs)
-    how = Judging(level_of_each(size), runs.compare.margins)
+    level, effect = level_of_each(size), NOTHING
+    if topic.effect and {topic.effect.of, topic.effect.less} <= {*runs.variants}:
+        accuracy = measured["window_accuracy"]
+        effect = accuracy.difference(topic.effect.of, topic.effect.less, level)
     table = summary_table(summary, runs.compare)
     if "seconds" in runs.compare.panels:
         seconds = QUANTITIES["seconds"]
@@ -85,9 +88,9 @@ def training_section(name: str, topic: Topic, runs: Runs) -> Section:
         tuple(tables),
         how_sure(runs, size),
         f"{places(runs.timing)}: {spent(runs.timing)} of training, all runs added up",
-        check_all(name, topic, measured, how),
+        check_all(name, topic, measured, level, runs.compare.margins),
         measured,
-        tuple(comparisons),
+        effect,
     )
 
 
@@ -200,7 +203,9 @@ def benchmark_section(topic: Topic, timing: pd.DataFrame, layers: pd.DataFrame) 
     computed = memory(layers, sorted(timing["batch_size"].unique()))
     hardware = " and ".join(timing["hardware"].dropna().unique())
     steps = [step for claim in topic.claims.values() for step in getattr(claim, "steps", ())]
-    how, measured = Judging(level_of_each(len(steps))), by_step(timing)
+    measured, effect = by_step(timing), NOTHING
+    if topic.effect and "speed_up" in measured and topic.effect.of in measured["speed_up"].variants:
+        effect = measured["speed_up"].mean(topic.effect.of)
     return Section(
         "benchmark",
         topic,
@@ -220,8 +225,9 @@ def benchmark_section(topic: Topic, timing: pd.DataFrame, layers: pd.DataFrame) 
         "the fastest of several, timed after the steps. Others measured what is published, each in "
         "a setting of their own.",
         f"{hardware} in fp32",
-        check_all("benchmark", topic, measured, how),
+        check_all("benchmark", topic, measured, level_of_each(len(steps))),
         measured,
+        effect,
     )
 
 

@@ -6,8 +6,6 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-import pandas as pd
-
 from alexnet_lab.params.claims import (
     Below,
     Claim,
@@ -15,28 +13,23 @@ from alexnet_lab.params.claims import (
     Measurable,
     More,
     Order,
-    Ratio,
     Unmeasured,
     Value,
     Within,
 )
 from alexnet_lab.results import claims
-from alexnet_lab.results.claims import Finding, Ledger, Measured
+from alexnet_lab.results.claims import VERDICTS, Finding, Ledger
 from alexnet_lab.results.pieces import Track, draw, signed, table_html
 from alexnet_lab.results.sections import Section
-from alexnet_lab.results.statistics import paired
-from alexnet_lab.results.tables import asides_table, measured_words, off_words, verdict_words
+from alexnet_lab.results.tables import (
+    asides_table,
+    measured_words,
+    off_words,
+    verdict_counts,
+    verdict_words,
+)
 
-LOOKS = {  # of a verdict: its symbol, and which colour of page.css it has
-    claims.COMPATIBLE: ("✓", "good"),
-    claims.CONFIRMED: ("✓", "good"),
-    claims.PARTLY: ("◐", "part"),
-    claims.INCOMPATIBLE: ("✗", "bad"),
-    claims.CONTRADICTED: ("✗", "bad"),
-    claims.ITSELF: ("≠", "bad"),
-    claims.UNDECIDED: ("?", "open"),
-    claims.NOT_MEASURED: ("–", "open"),
-}
+COLOURS = ("good", "part", "bad", "open")  # of verdicts, in the order of the wall
 
 
 def template(name: str) -> str:
@@ -46,13 +39,10 @@ def template(name: str) -> str:
 
 def wall(sections: Sequence[Section], ledger: Ledger) -> str:
     """All claims of a ledger, which fare as these sections say."""
-    measured = {section.name: section.measured for section in sections}
-    tiles = [_tile(finding, measured.get(finding.exercise, {})) for finding in ledger.values()]
-    verdicts = [finding.verdict for finding in ledger.values()]
+    tiles = [_tile(finding) for finding in ledger.values()]
     counts = "".join(
-        f'<li data-verdict="{v}">{_verdict(v)} {verdicts.count(v)}</li>'
-        for v in LOOKS
-        if v in verdicts
+        f'<li data-verdict="{verdict}">{_verdict(verdict)} {count}</li>'
+        for verdict, count in by_colour(ledger).items()
     )
     asides = tuple(aside for s in sections for aside in s.topic.asides)
     return Template(template("wall.html")).substitute(
@@ -64,22 +54,33 @@ def wall(sections: Sequence[Section], ledger: Ledger) -> str:
     )
 
 
+def by_colour(ledger: Ledger) -> dict[str, int]:
+    """How many claims have each verdict that any has, the good ones first."""
+    counts = verdict_counts(ledger)
+    order = sorted(VERDICTS, key=lambda verdict: COLOURS.index(VERDICTS[verdict][1]))
+    return {verdict: counts[verdict] for verdict in order if counts[verdict]}
+
+
 def _verdict(verdict: str) -> str:
-    symbol, look = LOOKS[verdict]
+    symbol, look = VERDICTS[verdict]
     return f'<span class="verdict {look}"><b aria-hidden="true">{symbol}</b> {verdict}</span>'
 
 
-def _tile(finding: Finding, measured: Measured) -> str:
+def _tile(finding: Finding) -> str:
     """A claim: in front what it says and the verdict; turned over, our numbers and the run."""
-    claim, track = finding.claim, track_of(finding, measured)
+    claim = finding.claim
     said, off = measured_words(finding), off_words(finding)
     whose = "By its own numbers" if isinstance(claim, Within) else "Ours"
     whose = "Not measured" if isinstance(claim, Unmeasured) else whose
     runs = f", n = {finding.estimate.n}" if finding.estimate.n else ""
     far = f" The text is off by {off}." if off else ""
     back = [f"<p>{whose}: {escape(said)}{runs}.{far}</p>"]
-    if track and len(track.numbers) > 1:
-        at = "" if track.text is None else f"; the text: {track.text:g}"
+    text: float | None = getattr(claim, "below", getattr(claim, "value", None))
+    track = Track(
+        finding.estimate, finding.dots, text, isinstance(claim, Order | More | Difference)
+    )
+    if finding.estimate.n and len(track.numbers) > 1:
+        at = "" if text is None else f"; the text: {text:g}"
         back.insert(0, draw(track, f"ours: {said}{at}"))
     if finding.verdict != verdict_words(finding):
         back.append(f"<p>{escape(verdict_words(finding))}.</p>")
@@ -95,31 +96,6 @@ def _tile(finding: Finding, measured: Measured) -> str:
         f"<small>{finding.exercise}</small></summary>"
         f'<div class="back">{"".join(back)}</div></details>'
     )
-
-
-def track_of(finding: Finding, measured: Measured) -> Track | None:
-    """A claim's numbers on one line: each of our runs, the interval, the text's own number."""
-    claim = finding.claim
-    if (
-        not isinstance(claim, Measurable)
-        or claim.quantity not in measured
-        or not finding.estimate.n
-    ):
-        return None
-    values, dots = measured[claim.quantity].values, pd.Series(dtype=float)
-    text: float | None = getattr(claim, "value", None)
-    match claim:
-        case Value(of=of) | Below(of=of):
-            dots = values.xs(of, level="variant")
-            text = claim.below if isinstance(claim, Below) else text
-        case Difference(of=of, less=less):
-            dots = paired(values, of, less)
-        case Ratio(of=of, over=over):
-            dots = paired(values[values > 0].map(math.log), of, over).map(math.exp)
-        case Order() | More():
-            dots = paired(values, *finding.note.split(",")[0].split(" less "))
-    zero = isinstance(claim, Order | More | Difference)
-    return Track(finding.estimate, dots.tolist(), text, zero)
 
 
 def _far(finding: Finding) -> float:
