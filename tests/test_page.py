@@ -35,7 +35,6 @@ from alexnet_lab.results.runs import read, read_csv
 from alexnet_lab.results.sections import benchmark_section, training_section
 from alexnet_lab.results.tables import summary_table
 from alexnet_lab.results.throughput import read_benchmark
-from alexnet_lab.results.wall import template
 from tests.browser import CHROMIUM, Browser
 from tests.conftest import ROOT
 from tests.test_analysis import LAYERS, compare_of, run, runs_of, steps, two_variants
@@ -348,7 +347,9 @@ def contrast(one: str, other: str) -> float:
 
 def papers() -> list[dict[str, str]]:
     """The page's colours, by name, in the light and in the dark."""
-    blocks = re.findall(r":root \{(.*?)\}", template("page.css"), re.DOTALL)
+    blocks = re.findall(
+        r":root \{(.*?)\}", (ROOT / "src/alexnet_lab/results/page.css").read_text(), re.DOTALL
+    )
     assert len(blocks) == 2
     return [dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in blocks]
 

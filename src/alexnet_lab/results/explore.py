@@ -98,6 +98,8 @@ def means(chart: Chart, quantity: str) -> dict[str, list[float | None]]:
 
 def leaders(chart: Chart) -> list[tuple[str, int, int]]:
     """Which variant has the highest mean test accuracy, from which epoch to which."""
+    if "test_accuracy" not in chart.get("values", {}):
+        return []
     by_epoch = pd.DataFrame(means(chart, "test_accuracy"), dtype=float).dropna(how="all")
     best = by_epoch.idxmax(axis=1)
     pairs = [(str(name), chart["x"][int(str(place))]) for place, name in best.items()]

@@ -1,13 +1,21 @@
-"""Pieces of the page that need no script: numbers on a line, small curves, tables."""
+"""Pieces of the page that need no script: numbers on a line, small curves, the main effects."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from math import isfinite, isnan
+from typing import NamedTuple
 
-import pandas as pd
-
+from alexnet_lab.results.explore import Chart, means
+from alexnet_lab.results.sections import Section
 from alexnet_lab.results.statistics import Estimate
+
+
+class Mark(NamedTuple):
+    """A mark on a line: its class in page.css, and where it stands, in percent of the line."""
+
+    kind: str
+    left: float
+    width: float | None = None
 
 
 @dataclass(frozen=True)
@@ -22,75 +30,47 @@ class Track:
     @property
     def numbers(self) -> list[float]:
         """All that has to fit on the line."""
-        ends = [self.ours.low, self.ours.mean, self.ours.high]
-        given = [*ends, *self.dots, *([] if self.text is None else [self.text])]
-        return [number for number in [*given, *([0.0] if self.zero else [])] if isfinite(number)]
+        given = [self.ours.low, self.ours.mean, self.ours.high, *self.dots]
+        given += [] if self.text is None else [self.text]
+        given += [0.0] if self.zero else []
+        return [number for number in given if isfinite(number)]
+
+    def marks(self, scale: Iterable[float] = ()) -> Iterator[Mark]:
+        """What is drawn; ``scale`` are other numbers that the line has to reach."""
+        numbers = [*self.numbers, *scale]
+        low, high = min(numbers), max(numbers)
+        room = 0.06 * (high - low) or 1.0
+
+        def at(number: float) -> float:
+            return 100 * (number - low + room) / (high - low + 2 * room)
+
+        if self.zero:
+            yield Mark("zero", at(0))
+        if isfinite(self.ours.low):
+            left = at(self.ours.low)
+            yield Mark("range", left, at(self.ours.high) - left)
+        yield from (Mark("dot", at(dot)) for dot in self.dots if isfinite(dot))
+        if isfinite(self.ours.mean):
+            yield Mark("mean", at(self.ours.mean))
+        if self.text is not None:
+            yield Mark("text", at(self.text))
 
 
-def draw(track: Track, label: str, scale: Iterable[float] = ()) -> str:
-    """One track; ``scale`` are other numbers that it has to reach, ``label`` says what it shows."""
-    numbers = [*track.numbers, *scale]
-    low, high = min(numbers), max(numbers)
-    room = 0.06 * (high - low) or 1.0
-
-    def at(number: float) -> float:
-        return 100 * (number - low + room) / (high - low + 2 * room)
-
-    def mark(kind: str, number: float) -> str:
-        return f'<i class="{kind}" style="left:{at(number):.1f}%"></i>'
-
-    ours, parts = track.ours, []
-    if track.zero:
-        parts.append(mark("zero", 0))
-    if isfinite(ours.low):
-        left, right = at(ours.low), at(ours.high)
-        parts.append(f'<i class="range" style="left:{left:.1f}%;width:{right - left:.1f}%"></i>')
-    parts += [mark("dot", dot) for dot in track.dots if isfinite(dot)]
-    if isfinite(ours.mean):
-        parts.append(mark("mean", ours.mean))
-    if track.text is not None:
-        parts.append(mark("text", track.text))
-    return f'<span class="track" role="img" aria-label="{escape(label)}">{"".join(parts)}</span>'
-
-
-def spark(lines: Sequence[tuple[str, Sequence[float | None]]]) -> str:
-    """Small curves without axes, each with its colour; None is left out."""
-    known = [value for _, line in lines for value in line if value is not None]
-    if not known:
-        return ""
-    low, high = min(known), max(known)
-    paths = []
-    for colour, line in lines:
+def sparks(chart: Chart) -> list[tuple[str, str]]:
+    """A small curve of each variant's means: its colour, and its points for SVG."""
+    lines = means(chart, chart["first"][0])
+    known = [value for line in lines.values() for value in line if value is not None]
+    low, height = min(known, default=0), (max(known, default=0) - min(known, default=0)) or 1
+    drawn = []
+    for variant, line in lines.items():
         step = 100 / max(1, len(line) - 1)
-        places = [
-            f"{i * step:.1f},{38 - 36 * (value - low) / ((high - low) or 1):.1f}"
+        points = [
+            f"{i * step:.1f},{38 - 36 * (value - low) / height:.1f}"
             for i, value in enumerate(line)
             if value is not None
         ]
-        paths.append(f'<polyline points="{" ".join(places)}" stroke="{colour}"/>')
-    return (
-        '<svg class="spark" viewBox="0 0 100 40" preserveAspectRatio="none" aria-hidden="true">'
-        f"{''.join(paths)}</svg>"
-    )
-
-
-def table_html(table: pd.DataFrame) -> str:
-    """A table whose rows become cards on a narrow screen: every cell knows its column."""
-    head = [str(name) for name in (table.index.name, *table.columns)]
-    rows = [
-        "".join(
-            f'<td data-label="{escape(label)}">{_cell(value)}</td>'
-            for label, value in zip(head, (index, *values), strict=True)
-        )
-        for index, values in zip(table.index, table.to_numpy(dtype=object), strict=True)
-    ]
-    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _cell(value: object) -> str:
-    return "–" if value is None or value != value else escape(str(value))
+        drawn.append((chart["colours"][variant], " ".join(points)))
+    return drawn
 
 
 def signed(number: float, unit: str = "") -> str:
@@ -98,3 +78,72 @@ def signed(number: float, unit: str = "") -> str:
     if isnan(number):
         return "–"
     return f"{number:.1f}×" if unit == "×" else f"{number:+.2f}{unit}".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class MainEffect:
+    """The one difference that shows an exercise's answer: ours, the text's, and what is asked."""
+
+    name: str
+    pair: str
+    ours: Estimate
+    text: float | None
+    in_points: bool  # else a ratio
+    asked: str
+    cuts: tuple[float, float] | None
+
+    @property
+    def track(self) -> Track:
+        """It on a line; what is in points has a zero."""
+        return Track(self.ours, text=self.text, zero=self.in_points)
+
+    @property
+    def unit(self) -> str:
+        """What follows the number."""
+        return " points" if self.in_points else "×"
+
+    @property
+    def measured(self) -> str:
+        """Ours, as a guess is answered."""
+        return signed(self.ours.mean, self.unit)
+
+    @property
+    def words(self) -> str:
+        """The text's and ours, with its interval."""
+        said = "" if self.text is None else f"the text {signed(self.text, self.unit)}, "
+        words = f"{said}ours {self.measured}"
+        if isnan(self.ours.low):
+            return words
+        low, high = (signed(end, self.unit).split()[0] for end in (self.ours.low, self.ours.high))
+        return f"{words} ({low} to {high})"
+
+    @property
+    def options(self) -> list[tuple[str, bool]]:
+        """Three answers to guess from, and which one is right; none if nothing is asked."""
+        if not self.cuts:
+            return []
+        low, high = self.cuts
+        right = (self.ours.mean >= low) + (self.ours.mean > high)
+        options = (f"less than {low:g}", f"{low:g} to {high:g}", f"more than {high:g}")
+        return [(each.replace("-", "−"), i == right) for i, each in enumerate(options)]
+
+
+def main_effect(section: Section, with_text: bool) -> MainEffect | None:
+    """An exercise's main effect, beside the text's if that is shown; None if it has none."""
+    effect, topic = section.topic.effect, section.topic
+    if effect is None or isnan(section.effect.mean):
+        return None
+    pair, text = "GPU ÷ CPU", topic.stated("speed_up").get(effect.of)
+    if effect.less:
+        pair, stated = f"{effect.of} − {effect.less}", topic.stated("final_accuracy")
+        both = {effect.of, effect.less} <= {*stated}
+        text = stated[effect.of] - stated[effect.less] if both else None
+    return MainEffect(
+        section.name,
+        pair,
+        section.effect,
+        text if with_text else None,
+        in_points=section.name != "benchmark",
+        asked=effect.ask,
+        cuts=effect.cuts,
+    )
