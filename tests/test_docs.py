@@ -26,7 +26,7 @@ from alexnet_lab.params.study import Study
 from alexnet_lab.results.analysis import Comparison, compare_variants, family
 from alexnet_lab.results.claims import VERDICTS
 from alexnet_lab.results.quantities import QUANTITIES, sample
-from alexnet_lab.results.review import Change, changes, headline
+from alexnet_lab.results.review import changes, headline, workspace
 from alexnet_lab.results.review import table as review_table
 from alexnet_lab.results.runs import Runs, read
 from alexnet_lab.results.statistics import estimate, level_of_each
@@ -422,7 +422,7 @@ def test_a_quoted_what_if_is_a_committed_run(
     monkeypatch.chdir(tmp_path)
     for kind in kinds:
         shutil.copytree(ROOT / "metrics/what-ifs" / name / kind, f"metrics/{kind}/activation")
-    moved = [each for each in changes(study, base) if isinstance(each, Change)]
+    moved, _ = changes(study, base, workspace())
     assert {each.variant for each in moved} == {"relu", "sigmoid", "tanh"}
     text = (ROOT / "docs/what-ifs.md").read_text()
     assert markdown(review_table(moved)) in text

@@ -17,6 +17,7 @@ from alexnet_lab.results.review import (
     headline,
     table,
     what_changed,
+    workspace,
 )
 from tests.conftest import ROOT
 from tests.test_analysis import run
@@ -56,17 +57,17 @@ def now(name: str, variant: str, accuracies: list[float], **place: str) -> None:
 
 
 def moved(study: Study, base: dict[Path, str]) -> list[Change]:
-    return [each for each in changes(study, base) if isinstance(each, Change)]
+    return changes(study, base, workspace())[0]
 
 
 def said(study: Study, base: dict[Path, str]) -> list[str]:
-    return [each for each in changes(study, base) if isinstance(each, str)]
+    return changes(study, base, workspace())[1]
 
 
 def test_what_did_not_move_is_left_out(study: Study, base: dict[Path, str]) -> None:
-    assert list(changes(study, base)) == []
+    assert changes(study, base, workspace()) == ([], [])
     now("activation", "relu", [90.0, 91.0, 92.5], precision="fp32")
-    assert list(changes(study, base)) == []
+    assert changes(study, base, workspace()) == ([], [])
 
 
 def test_what_moved_is_paired_by_seed_and_judged(study: Study, base: dict[Path, str]) -> None:

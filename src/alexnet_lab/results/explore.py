@@ -1,11 +1,10 @@
 """What the page's script draws: every seed's curves, draws of one run each, what can be changed."""
 
 from collections.abc import Mapping
-from itertools import groupby
+from itertools import groupby, pairwise, product
 from math import isfinite, prod
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from alexnet_lab.params.claims import Topic, Topics
@@ -120,13 +119,9 @@ def _draws(runs: Runs, topic: Topic) -> Chart | None:
 
 def share(values: Mapping[str, list[float]]) -> float:
     """Of all draws of one run per variant, the share in which each beats the next."""
-    ways, previous = np.ones(0), np.zeros(0)
-    for place, runs in enumerate(values.values()):
-        now = np.array(runs)
-        above = previous[:, None] > now[None, :]  # the last one's value against this one's
-        ways = np.ones(len(now)) if not place else (ways[:, None] * above).sum(axis=0)
-        previous = now
-    return float(ways.sum()) / prod(map(len, values.values()))
+    draws = product(*values.values())
+    falling = sum(all(more > less for more, less in pairwise(draw)) for draw in draws)
+    return falling / prod(map(len, values.values()))
 
 
 def setting(study: Study, exercise: str) -> str:
@@ -175,20 +170,27 @@ def changeable(study: Study) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     for name, exercise in study.exercises.items():
-        leaves = [_leaves(recipe.model_dump(mode="json")) for recipe in exercise.variants.values()]
-        same = {k: v for k, v in leaves[0].items() if all(other.get(k) == v for other in leaves)}
-        keys = {f"train.{key}": value for key, value in same.items() if key != "precision"}
+        recipes = [leaves(each.model_dump(mode="json")) for each in exercise.variants.values()]
+        same = {k: v for k, v in recipes[0].items() if all(other.get(k) == v for other in recipes)}
+        keys = {
+            f"train.{key}": value
+            for key, value in same.items()
+            if key != "precision" and not key.endswith("kind") and not _has_maps(value)
+        }
         found[name] = {**keys, "seeds": list(exercise.seeds)}
     return found
 
 
-def _leaves(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
+def _has_maps(value: object) -> bool:
+    return isinstance(value, list) and any(isinstance(each, dict) for each in value)
+
+
+def leaves(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """The values of a tree of mappings, by their paths, such as "optimizer.momentum"."""
+    found: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            leaves |= _leaves(value, f"{before}{key}.")
-        elif not key.endswith("kind") and not (
-            isinstance(value, list) and value and isinstance(value[0], dict)
-        ):
-            leaves[f"{before}{key}"] = value
-    return leaves
+            found |= leaves(value, f"{before}{key}.")
+        else:
+            found[f"{before}{key}"] = value
+    return found

@@ -9,7 +9,8 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,17 @@ from alexnet_lab.data.sources import image_set
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.files import read_json
 from alexnet_lab.params.study import Exercise, Study
+from alexnet_lab.results.explore import leaves
 from alexnet_lab.results.quantities import QUANTITIES
 from alexnet_lab.results.runs import Runs
 from alexnet_lab.results.statistics import Sample, judge, level_of_each
-from alexnet_lab.results.tables import frame, markdown
+from alexnet_lab.results.tables import frame, markdown, plus_minus
 
 LEDGER, PARAMS = Path("metrics/claims.json"), Path("params.yaml")
+READ = ("params.yaml", "metrics/")
 MOST = 6  # changes in the first line; the table has all
 BEFORE, NOW = "before", "now"
+Files = Mapping[Path, str]  # their texts
 APART = "A star: other arithmetic or hardware than before, so not paired, and not the change alone."
 
 
@@ -48,41 +52,41 @@ class Change:
     paired: bool
 
 
-def changes(study: Study, base: Mapping[Path, str]) -> Iterator[Change | str]:
-    """What moved since ``base`` (its files' texts), and sentences on what is not comparable."""
+def changes(study: Study, base: Files, now: Files) -> tuple[list[Change], list[str]]:
+    """What moved between two revisions, and sentences on what is not comparable."""
+    moved, notes = [], []
+    both = {BEFORE: base, NOW: now}
     for name, exercise in study.exercises.items():
         for variant in exercise.variants:
+            title = f"{name} {variant}"
             paths = [Path(f"metrics/{kind}/{name}/{variant}.csv") for kind in ("runs", "timing")]
-            both = [[at.get(path) for path in paths] for at in (base, _workspace(paths))]
-            for texts, where in zip(both, ("the base", "the workspace"), strict=True):
-                if None in texts:
-                    yield f"{name} {variant}: {where} has no {paths[texts.index(None)]}."
-                    break
-            else:
-                yield from _change(name, variant, exercise, both)
-
-
-def _workspace(paths: list[Path]) -> dict[Path, str]:
-    return {path: path.read_text(encoding="utf-8") for path in paths if path.exists()}
-
-
-def _change(name: str, variant: str, exercise: Exercise, texts: Any) -> Iterator[Change | str]:
-    runs = {when: _runs(exercise, *each) for when, each in zip((BEFORE, NOW), texts, strict=True)}
-    values = {when: QUANTITIES["window_accuracy"].compute(each) for when, each in runs.items()}
-    old, new = (values[when].droplevel("variant") for when in (BEFORE, NOW))
-    for more, less, word in ((new, old, "new"), (old, new, "lost")):
-        if seeds := sorted({*more.index} - {*less.index}):
-            yield f"{name} {variant}: {word} seeds {', '.join(map(str, seeds))}."
-    shared = old.index.intersection(new.index)
-    where = [each.places.get("", "") for each in runs.values()]
-    paired = where[0] == where[1]
-    if not paired:
-        yield f"{name} {variant} is not paired: {where[0]} before, {where[1]} now."
-    if len(shared) and not (paired and old[shared].equals(new[shared])):
-        parts = {BEFORE: old[shared], NOW: new[shared]} if paired else {BEFORE: old, NOW: new}
-        both = pd.concat(parts, names=["variant"])
-        curves = {k: r.curves for k, r in runs.items()}
-        yield Change(name, variant, exercise, curves, both, paired)
+            lacking = [(when, path) for when in both for path in paths if path not in both[when]]
+            if lacking:
+                when, path = lacking[0]
+                where = {BEFORE: "base", NOW: "workspace"}[when]
+                notes.append(f"{title}: the {where} has no {path}.")
+                continue
+            runs = {
+                when: _runs(exercise, *(files[p] for p in paths)) for when, files in both.items()
+            }
+            old, new = (
+                QUANTITIES["window_accuracy"].compute(each).droplevel("variant")
+                for each in runs.values()
+            )
+            for more, less, word in ((new, old, "new"), (old, new, "lost")):
+                if seeds := sorted({*more.index} - {*less.index}):
+                    notes.append(f"{title}: {word} seeds {', '.join(map(str, seeds))}.")
+            before, after = (each.places.get("", "") for each in runs.values())
+            if before != after:
+                notes.append(f"{title} is not paired: {before} before, {after} now.")
+            shared = old.index.intersection(new.index)
+            if before == after:
+                old, new = old[shared], new[shared]
+            if len(shared) and not (before == after and old.equals(new)):
+                values = pd.concat({BEFORE: old, NOW: new}, names=["variant"])
+                curves = {when: each.curves for when, each in runs.items()}
+                moved.append(Change(name, variant, exercise, curves, values, before == after))
+    return moved, notes
 
 
 def _runs(exercise: Exercise, curves: str, timing: str) -> Runs:
@@ -104,7 +108,6 @@ def table(moved: list[Change]) -> pd.DataFrame:
             difference = sample.difference(NOW, BEFORE, level)
         margin = change.setup.compare.margins.get("window_accuracy")
         chance = 100 / image_set(change.setup.images).classes
-        half = "" if difference.half != difference.half else f" ± {difference.half:.2f}"
         guesses = sample.mean(NOW).low <= chance < sample.mean(BEFORE).low  # not of one seed
         rows.append(
             {
@@ -113,7 +116,7 @@ def table(moved: list[Change]) -> pd.DataFrame:
                 "seeds": difference.n,
                 BEFORE: f"{sample.mean(BEFORE).mean:.2f}",
                 NOW: f"{sample.mean(NOW).mean:.2f}",
-                "difference (points)": f"{difference.mean:+.2f}{half}",
+                "difference (points)": plus_minus(difference.mean, difference.half, 2, "+"),
                 "verdict": "no better than guessing"
                 if guesses
                 else judge(difference, margin, "higher"),
@@ -146,7 +149,7 @@ def what_changed(before: Study | None, now: Study, moved: list[Change]) -> str:
             known = change.variant in study.exercises[change.exercise].variants
             recipe = study.recipe(change.exercise, change.variant).model_dump() if known else {}
             how = {"threads": study.threads, "held_back": study.data.held_back}
-            recipes.append(dict(_leaves(recipe | how | {"source": study.data.source})))
+            recipes.append(leaves(recipe | how | {"source": study.data.source}))
         old, new = recipes
         for key in {**old, **new}:
             if old.get(key) != new.get(key):
@@ -154,37 +157,22 @@ def what_changed(before: Study | None, now: Study, moved: list[Change]) -> str:
     return ", ".join(found) or "No parameter differs, but code, data or versions do"
 
 
-def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict):
-        for key, child in node.items():
-            yield from _leaves(child, f"{path}.{key}" if path else key)
-    else:
-        yield path, node
-
-
 def chart(change: Change) -> str:
     """The mean accuracy by epoch, before in grey and now in blue, as a Mermaid chart.
 
     GitHub and other viewers of Markdown draw it; nothing is uploaded.
     """
-    means = {when: c.groupby("epoch")["test_accuracy"].mean() for when, c in change.curves.items()}
-    epochs = max(int(each.index.max()) for each in means.values())
-    lines = [f"  line [{', '.join(f'{value:.2f}' for value in each)}]" for each in means.values()]
-    palette = (
-        '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "#7F7F7F, #0072B2"}}}}%%'
-    )
-    return "\n".join(
-        [
-            "```mermaid",
-            palette,
-            "xychart-beta",
-            f'  title "{change.exercise} {change.variant}: before (grey) and now (blue)"',
-            f'  x-axis "epoch" 1 --> {epochs}',
-            '  y-axis "test accuracy (%), mean over seeds"',
-            *lines,
-            "```",
-        ]
-    )
+    means = [c.groupby("epoch")["test_accuracy"].mean() for c in change.curves.values()]
+    before, now = (", ".join(f"{value:.2f}" for value in each) for each in means)
+    return f"""```mermaid
+%%{{init: {{"themeVariables": {{"xyChart": {{"plotColorPalette": "#7F7F7F, #0072B2"}}}}}}}}%%
+xychart-beta
+  title "{change.exercise} {change.variant}: before (grey) and now (blue)"
+  x-axis "epoch" 1 --> {max(each.index.max() for each in means)}
+  y-axis "test accuracy (%), mean over seeds"
+  line [{before}]
+  line [{now}]
+```"""
 
 
 def changed(before: dict[str, Any], now: dict[str, Any]) -> pd.DataFrame:
@@ -199,24 +187,23 @@ def changed(before: dict[str, Any], now: dict[str, Any]) -> pd.DataFrame:
     return verdicts[verdicts[BEFORE] != verdicts[NOW]].rename_axis("claim")
 
 
-def files_at(revision: str) -> dict[Path, str]:
+def files_at(revision: str) -> Files:
     """A revision's parameters, ledger, curves, timing. UserError if git does not know it."""
-    known = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-    if known.returncode:
+    command = ["git", "archive", f"{revision}^{{commit}}"]
+    archive = subprocess.run(command, capture_output=True, check=False)  # noqa: S603  # user's git
+    if archive.returncode:
         raise UserError(f"git knows no revision '{revision}'.")
-    paths = [f"{PARAMS}", f"{LEDGER}", "metrics/runs", "metrics/timing"]
-    listed = _git("ls-tree", "-r", "-z", "--name-only", revision, *paths).stdout.split("\0")
-    return {Path(p): _git("show", f"{revision}:./{p}").stdout for p in listed if p}
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+        return {
+            Path(member.name): file.read().decode(errors="replace")
+            for member in tar
+            if member.name.startswith(READ) and (file := tar.extractfile(member))
+        }
 
 
-def _git(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603  # the user's own git
-        ["git", *words],  # noqa: S607
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+def workspace() -> Files:
+    """The curves and timing as they are now."""
+    return {path: path.read_text(encoding="utf-8") for path in Path("metrics").rglob("*.csv")}
 
 
 def _study(text: str) -> Study | None:
@@ -228,10 +215,8 @@ def _study(text: str) -> Study | None:
 
 def review(revision: str) -> str:
     """The whole text."""
-    base, study = files_at(revision), params.load()
-    found = list(changes(study, base))
-    moved = [each for each in found if isinstance(each, Change)]
-    notes = [each for each in found if isinstance(each, str)]
+    base, now, study = files_at(revision), workspace(), params.load()
+    moved, notes = changes(study, base, now)
     parts = [f"No accuracy moved against {revision}."]
     if moved:
         rows = table(moved)

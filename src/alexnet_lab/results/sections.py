@@ -1,13 +1,11 @@
 """One section of the report per exercise: its answer in words, its tables, its claims."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from alexnet_lab.params.claims import Topic
 from alexnet_lab.results.analysis import (
-    CI,
     Comparison,
     Summary,
     compare_variants,
@@ -29,6 +27,7 @@ from alexnet_lab.results.tables import (
     starred,
     summary_table,
     throughput_table,
+    with_interval,
 )
 from alexnet_lab.results.throughput import (
     BATCH_OF_2012,
@@ -143,23 +142,15 @@ def extremes(summary: Summary) -> str:
     if not learnt:
         return "every run diverged"
     ranked = sorted(learnt, key=lambda name: learnt[name]["window_accuracy"] or 0.0, reverse=True)
-    best, worst = (
-        f"**{starred(name, learnt[name])}**, {_accuracy(learnt[name])} %"
-        for name in (ranked[0], ranked[-1])
-    )
-    return f"highest test accuracy: {best}; lowest: {worst}"
+    ends = []
+    for name in (ranked[0], ranked[-1]):
+        accuracy = with_interval(learnt[name], "window_accuracy") or "–"
+        ends.append(f"**{starred(name, learnt[name])}**, {accuracy} %")
+    return f"highest test accuracy: {ends[0]}; lowest: {ends[1]}"
 
 
 def _learnt(summary: Summary) -> Summary:
     return {k: row for k, row in summary.items() if row.get("seeds_diverged") != row["seeds"]}
-
-
-def _accuracy(row: Mapping[str, float | None]) -> str:
-    """The mean and, if there are several seeds, half the width of its interval."""
-    mean, half = row["window_accuracy"], row[f"window_accuracy{CI}"]
-    if mean is None:
-        return "–"
-    return f"{mean:.2f}" if half is None else f"{mean:.2f} ± {half:.2f}"
 
 
 def training_answer(summary: Summary, comparisons: list[Comparison], runs: Runs) -> str:

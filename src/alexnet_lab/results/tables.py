@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from math import isnan
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -51,13 +51,19 @@ def starred(variant: str, numbers: Mapping[str, Any]) -> str:
     return f"{variant}*" if "apart" in numbers else variant
 
 
-def with_interval(row: Mapping[str, Any], name: Quantity) -> str | None:
-    """A number of a summary with its interval, such as "97.75 ± 0.23"; None if undefined."""
-    value, half = row.get(name), row.get(f"{name}{CI}")
-    digits = QUANTITIES[name].digits
-    if value is None:
+def plus_minus(
+    mean: float | None, half: float | None, digits: int, sign: Literal["", "+"] = ""
+) -> str | None:
+    """Such as "97.75 ± 0.23"; without the interval if that is undefined, None if both are."""
+    if mean is None or isnan(mean):
         return None
-    return f"{value:.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
+    interval = "" if half is None or isnan(half) else f" ± {half:.{digits}f}"
+    return f"{mean:{sign}.{digits}f}{interval}"
+
+
+def with_interval(row: Mapping[str, Any], name: Quantity) -> str | None:
+    """A number of a summary with its interval."""
+    return plus_minus(row.get(name), row.get(f"{name}{CI}"), QUANTITIES[name].digits)
 
 
 def comparison_table(comparisons: list[Comparison], compare: Compare) -> pd.DataFrame:
@@ -79,10 +85,8 @@ def comparison_table(comparisons: list[Comparison], compare: Compare) -> pd.Data
 
 def difference(comparison: Comparison) -> str | None:
     """Such as "-0.30 ± 0.29", with the quantity's digits; None if undefined."""
-    mean, half = comparison.difference.mean, comparison.difference.half
-    digits = QUANTITIES[comparison.quantity].digits
-    interval = "" if isnan(half) else f" ± {half:.{digits}f}"
-    return None if isnan(mean) else f"{mean:+.{digits}f}{interval}"
+    found, digits = comparison.difference, QUANTITIES[comparison.quantity].digits
+    return plus_minus(found.mean, found.half, digits, "+")
 
 
 def claims_table(ledger: Ledger) -> pd.DataFrame:
