@@ -22,7 +22,7 @@ from alexnet_lab.results.analysis import before_divergence, compare_variants, di
 from alexnet_lab.results.finding import benchmark_finding, finding
 from alexnet_lab.results.panels import PANELS, Colours, Look, draw_row, label_rows, number
 from alexnet_lab.results.quantities import QUANTITIES, epochs_to_threshold, sample
-from alexnet_lab.results.runs import Runs
+from alexnet_lab.results.runs import Runs, read_csv
 from alexnet_lab.results.throughput import (
     BATCH_OF_2012,
     GTX_580,
@@ -179,7 +179,8 @@ def benchmark_figure(timing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
         figure, axes = _grid(6)
         axes[0].set(title="Training throughput", ylabel="images per second", yscale="log")
         _by_batch(axes[0], rates, "img_per_s", colour, spread=("lowest", "highest"))
-        _published(axes[0])
+        for device, year, speed, _ in read_csv(PUBLISHED).itertuples(index=False):
+            _dashed(axes[0], speed, f"{device}, {year}: {speed:,.0f}")
         _say_not_measured(axes[0], timing)
         if gains.empty:
             axes[1].text(0.5, 0.5, "GPU not measured", ha="center", transform=axes[1].transAxes)
@@ -217,13 +218,6 @@ def _devices(rates: pd.DataFrame) -> "pd.Series[str]":
     named = rates["variant"] + of.where(rates["stage"] == rates["variant"], ": ")
     short = rates["hardware"].str.replace(r" *\([^)]*\)", "", regex=True)
     return (named + short).groupby(rates["variant"], sort=False).first()
-
-
-def _published(axis: Axes) -> None:
-    """Dashed lines at what others measured."""
-    for each in PUBLISHED:
-        text = f"{each.device}, {each.year}: {each.img_per_s:,.0f}"
-        _dashed(axis, each.img_per_s, text)
 
 
 def _arithmetic(axis: Axes, rates: pd.DataFrame, colour: Colours) -> None:

@@ -12,12 +12,14 @@ from alexnet_lab.params.study import Compare, Quantity
 from alexnet_lab.results.analysis import CI, FINAL_LOSSES, Comparison, Summary
 from alexnet_lab.results.claims import VERDICTS, Finding, Ledger
 from alexnet_lab.results.quantities import QUANTITIES, label
+from alexnet_lab.results.runs import read_csv
 from alexnet_lab.results.throughput import GTX_580, MIB, PUBLISHED
 
 
-def frame(rows: list[dict[str, Any]], index: str) -> pd.DataFrame:
-    """A table; None stays None, so that nothing is shown there."""
-    return pd.DataFrame(rows, dtype=object).set_index(index)
+def frame(rows: list[dict[str, Any]] | pd.DataFrame, index: str) -> pd.DataFrame:
+    """A table; what is undefined is None, so that nothing is shown there."""
+    table = pd.DataFrame(rows, dtype=object).set_index(index)
+    return table.where(table.notna(), None)
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -147,7 +149,8 @@ def layers_table(layers: pd.DataFrame) -> pd.DataFrame:
     """One row per layer of a network, and their sum: what it costs."""
     every = pd.concat([layers, layers.sum(numeric_only=True).to_frame().T.assign(layer="all")])
     mib = 4 * every["parameters"] / MIB
-    table = pd.DataFrame({"layer": every["layer"], "output": every["output"]}, dtype=object)
+    first = f"{layers['network'].iloc[0]}: layer".replace("_", " ")
+    table = pd.DataFrame({first: every["layer"], "output": every["output"]})
     for name, column, text in (
         ("parameters", every["parameters"], "{:,.0f}"),
         ("weights and gradients (MiB)", 2 * mib, "{:.1f}"),
@@ -157,9 +160,7 @@ def layers_table(layers: pd.DataFrame) -> pd.DataFrame:
         ("GFLOP per image", every["flop"] / 1e9, "{:.3f}"),
     ):
         table[name] = column.map(text.format).where(column > 0)
-    network = str(layers["network"].iloc[0]).replace("_", " ")
-    table = table.astype(object).where(table.notna(), None)
-    return table.rename(columns={"layer": f"{network}: layer"}).set_index(f"{network}: layer")
+    return frame(table, first)
 
 
 def memory_table(computed: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
@@ -172,53 +173,37 @@ def memory_table(computed: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
         peak = rows.set_index(["network", "batch_size"])["peak_memory_mib"]
         table[f"measured, {stage}{where}"] = peak
     whole = table["with momentum"] = computed["computed"] + computed["momentum"]
-    table = table.map("{:.0f}".format).where(table.notna()).astype(object)
+    table = table.map("{:.0f}".format).where(table.notna())
     table[f"fits {GTX_580:,}"] = ["yes" if each <= GTX_580 else "no" for each in whole]
     names = [f"{network.replace('_', ' ')}, {batch}" for network, batch in table.index]
-    table = table.where(table.notna(), None)
-    return table.set_index(pd.Index(names, name="MiB at batch size"))
+    return frame(table.assign(**{"MiB at batch size": names}), "MiB at batch size")
 
 
 def throughput_table(rates: pd.DataFrame, missing: pd.DataFrame) -> pd.DataFrame:
     """One row per variant and batch size; what was not measured says why, in a row of its own."""
-    measured = pd.DataFrame(
+    rows = [
         {
-            "variant": rates["variant"],
-            "batch size": rates["batch_size"].map(str),
-            "steps": rates["steps"].map(str),
-            "seconds": rates["seconds"].map("{:.2f}".format),
-            "img/s, median": rates["img_per_s"].map("{:.1f}".format),
-            "slowest to fastest": [
-                f"{low:.1f} to {high:.1f}"
-                for low, high in zip(rates["lowest"], rates["highest"], strict=True)
-            ],
-            "GFLOP/s": rates["gflop_per_s"].map("{:,.0f}".format),
-            "of the measured peak": [
-                None if isnan(peak) else f"{100 * rate / peak:.0f} % of {peak:,.0f}"
-                for rate, peak in zip(rates["gflop_per_s"], rates["peak"], strict=True)
-            ],
-            "peak memory (MiB)": rates["peak_memory_mib"].map("{:.0f}".format),
+            "variant": row["variant"],
+            "batch size": f"{row['batch_size']}",
+            "steps": f"{row['steps']}",
+            "seconds": f"{row['seconds']:.2f}",
+            "img/s, median": f"{row['img_per_s']:.1f}",
+            "slowest to fastest": f"{row['lowest']:.1f} to {row['highest']:.1f}",
+            "GFLOP/s": f"{row['gflop_per_s']:,.0f}",
+            "of the measured peak": None
+            if isnan(row["peak"])
+            else f"{100 * row['gflop_per_s'] / row['peak']:.0f} % of {row['peak']:,.0f}",
+            "peak memory (MiB)": f"{row['peak_memory_mib']:.0f}",
         }
-    )
-    absent = [
-        {"variant": variant, "batch size": ", ".join(map(str, sizes)), "img/s, median": status}
-        for (variant, status), sizes in missing.groupby(["variant", "status"], sort=False)[
-            "batch_size"
-        ]
+        for row in rates.to_dict("records")
     ]
-    table = pd.concat([measured, pd.DataFrame(absent)], ignore_index=True).set_index("variant")
-    return table.astype(object).where(table.notna(), None)
+    for (variant, status), some in missing.groupby(["variant", "status"], sort=False):
+        sizes = ", ".join(map(str, some["batch_size"]))
+        rows.append({"variant": variant, "batch size": sizes, "img/s, median": status})
+    return frame(rows, "variant")
 
 
 def published_table() -> pd.DataFrame:
     """What others measured, by whom and when."""
-    rows = [
-        {
-            "published": each.device,
-            "year": f"{each.year}",
-            "img/s": f"{each.img_per_s:,.0f}",
-            "source": each.source,
-        }
-        for each in PUBLISHED
-    ]
-    return frame(rows, "published")
+    table = read_csv(PUBLISHED).astype({"year": str})
+    return frame(table.assign(**{"img/s": table["img/s"].map("{:,.0f}".format)}), "published")

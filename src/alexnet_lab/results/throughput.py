@@ -5,7 +5,7 @@ without seconds, whose ``status`` says why. Layers have one row per (network, la
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
@@ -19,31 +19,7 @@ BATCH_OF_2012 = 128  # images; half of each network on either GPU
 MIB = 2**20
 
 
-@dataclass(frozen=True)
-class Published:
-    """A throughput of AlexNet's training that someone else measured, on 224×224 images."""
-
-    device: str
-    year: int
-    img_per_s: float
-    source: str
-
-
-PUBLISHED = (
-    Published(
-        "2 × GTX 580",
-        2012,
-        90 * 1.2e6 / (5.5 * 86400),
-        "Krizhevsky et al.: about 90 times 1.2 million images in five to six days, two towers",
-    ),
-    Published(
-        "Titan X",
-        2016,
-        1580,
-        "convnet-benchmarks: cuDNN R4, batch 128, without the weights' update",
-    ),
-    Published("P100", 2017, 2987, "TensorFlow benchmarks of May 2017: batch 512, synthetic images"),
-)
+PUBLISHED = Path(__file__).with_name("published.csv")  # on 224×224 images, measured by others
 
 
 def read_benchmark(folder: Path, variants: Mapping[str, Target]) -> pd.DataFrame:
@@ -72,22 +48,20 @@ def throughput(timing: pd.DataFrame) -> pd.DataFrame:
     """
     steps = timing.dropna(subset=["seconds"])
     groups = steps.groupby(["variant", "batch_size"], sort=False)
-    frame = pd.DataFrame(
-        {
-            "steps": groups["seconds"].count(),
-            "seconds": groups["seconds"].sum(),
-            "step": groups["seconds"].median(),
-            "slowest": groups["seconds"].max(),
-            "fastest": groups["seconds"].min(),
-            "peak_memory_mib": groups["peak_memory_mib"].max(),
-            "network": groups["network"].first(),
-            "stage": groups["stage"].first(),
-            "hardware": groups["hardware"].first(),
-        }
+    rates = groups.agg(
+        steps=("seconds", "count"),
+        seconds=("seconds", "sum"),
+        median=("seconds", "median"),
+        slowest=("seconds", "max"),
+        fastest=("seconds", "min"),
+        peak_memory_mib=("peak_memory_mib", "max"),
+        network=("network", "first"),
+        stage=("stage", "first"),
+        hardware=("hardware", "first"),
     ).reset_index()
-    for rate, step in (("img_per_s", "step"), ("lowest", "slowest"), ("highest", "fastest")):
-        frame[rate] = frame["batch_size"] / frame[step]
-    return frame.drop(columns=["step", "slowest", "fastest"])
+    for rate, step in (("img_per_s", "median"), ("lowest", "slowest"), ("highest", "fastest")):
+        rates[rate] = rates["batch_size"] / rates.pop(step)
+    return rates
 
 
 def arithmetic(timing: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:
@@ -106,8 +80,7 @@ def arithmetic(timing: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:
 def side_by_side(rates: pd.DataFrame) -> "pd.Series[float]":
     """Two towers' images per second over one tower's of the same stage, by (stage, batch_size)."""
     wide = rates.pivot(index=["stage", "batch_size"], columns="network", values="img_per_s")
-    if not {"one_tower", "two_towers"} <= set(wide.columns):
-        return pd.Series(dtype=float, index=wide.index)
+    wide = wide.reindex(columns=["one_tower", "two_towers"])
     return (wide["two_towers"] / wide["one_tower"]).dropna()
 
 
@@ -119,8 +92,7 @@ def not_measured(timing: pd.DataFrame) -> pd.DataFrame:
 def speed_up(rates: pd.DataFrame) -> "pd.Series[float]":
     """GPU over CPU images per second by batch size; empty unless both were measured."""
     wide = rates.pivot(index="batch_size", columns="variant", values="img_per_s")
-    if not {"cpu", "gpu"} <= set(wide.columns):
-        return pd.Series(dtype=float, index=pd.Index([], name="batch_size"))
+    wide = wide.reindex(columns=["cpu", "gpu"])
     return (wide["gpu"] / wide["cpu"]).dropna()
 
 
@@ -154,15 +126,13 @@ def memory(layers: pd.DataFrame, batch_sizes: list[int]) -> pd.DataFrame:
     ``computed`` is what the benchmark's plain SGD needs: without momentum. Workspaces and the
     gradients of activations come on top.
     """
-    sums = layers.groupby("network", sort=False)[["parameters", "kept_bytes"]].sum()
-    index = pd.MultiIndex.from_product([sums.index, batch_sizes], names=["network", "batch_size"])
-    frame = pd.DataFrame(index=index)
-    for part in ("weights", "gradients", "momentum"):
-        frame[part] = 4 * sums["parameters"].reindex(index, level="network") / MIB
-    kept = sums["kept_bytes"].reindex(index, level="network") / MIB
-    frame["kept"] = kept * index.get_level_values("batch_size")
-    frame["computed"] = frame["weights"] + frame["gradients"] + frame["kept"]
-    return frame
+    sums = layers.groupby("network", sort=False)[["parameters", "kept_bytes"]].sum().reset_index()
+    rows = sums.merge(pd.DataFrame({"batch_size": batch_sizes}), how="cross")
+    rows = rows.set_index(["network", "batch_size"], drop=False)
+    weights = 4 * rows["parameters"] / MIB
+    kept = rows["kept_bytes"] / MIB * rows["batch_size"]
+    parts = {"weights": weights, "gradients": weights, "momentum": weights, "kept": kept}
+    return pd.DataFrame(parts | {"computed": weights + weights + kept})
 
 
 def largest_batch(layers: pd.DataFrame, gradients_too: bool = False) -> dict[str, int]:
@@ -170,18 +140,17 @@ def largest_batch(layers: pd.DataFrame, gradients_too: bool = False) -> dict[str
 
     ``gradients_too`` counts the gradient of every layer's output as if all were held at once.
     """
-    one = memory(layers, [1]).droplevel("batch_size")
-    free = GTX_580 - one[["weights", "gradients", "momentum"]].sum(axis=1)
-    columns = ["kept_bytes", *(["gradient_bytes"] if gradients_too else [])]
-    fit = free / (layers.groupby("network")[columns].sum().sum(axis=1) / MIB)
-    return {str(network): int(count) for network, count in fit.items()}
+    sums = layers.groupby("network").sum(numeric_only=True)
+    free = GTX_580 * MIB - 3 * 4 * sums["parameters"]
+    each = sums["kept_bytes"] + (sums["gradient_bytes"] if gradients_too else 0)
+    return {str(network): int(count) for network, count in (free / each).items()}
 
 
 def benchmark_metrics(runs: pd.DataFrame) -> dict[str, dict[str, int]]:
     """The largest batch that was measured on each device; nothing if none was."""
-    measured = runs[runs["status"] == "measured"].groupby("variant", sort=False)["batch_size"]
-    largest = measured.max()
+    sizes = runs["batch_size"].where(runs["status"] == "measured")
+    largest = sizes.groupby(runs["variant"], sort=False).max()
     return {
-        str(variant): {"largest_batch": int(largest[variant])} if variant in largest else {}
-        for variant in runs["variant"].unique()
+        str(variant): {} if isnan(size) else {"largest_batch": int(size)}
+        for variant, size in largest.items()
     }
