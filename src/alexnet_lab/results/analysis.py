@@ -1,7 +1,7 @@
 """What do an exercise's runs say? Runs in, numbers out; nothing is read or saved here."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -79,25 +79,22 @@ def summarize(runs: Runs) -> Summary:
     A name that ends in ``_ci95`` is half the width of the 95 % interval, undefined for one seed.
     ``apart`` marks what ran elsewhere than the baseline.
     """
-    summary: Summary = {v: {"seeds": seeds_of(runs, v)} for v in runs.variants}
-    for variant in runs.apart:
-        summary[variant]["apart"] = True
-    for name in shown(runs):
-        values = sample(name, runs)
-        for variant in runs.variants:
-            mean = values.mean(variant)
-            summary[variant][name] = _rounded(name, mean.mean)
-            summary[variant][f"{name}{CI}"] = _rounded(name, mean.half)
+    samples = {name: sample(name, runs) for name in (*shown(runs), *FINAL_LOSSES)}
+    summary: Summary = {}
+    for variant, epochs in divergences(runs).groupby("variant", sort=False):
+        row = summary[str(variant)] = dict[str, float | None](seeds=len(epochs))
+        if variant in runs.apart:
+            row["apart"] = True
+        for name, values in samples.items():
+            mean = values.mean(str(variant))
+            row[name] = _rounded(name, mean.mean)
+            if name in shown(runs):
+                row[f"{name}{CI}"] = _rounded(name, mean.half)
             if name == "epochs_to_threshold":
-                reached = int(values.runs[variant].notna().sum())
-                summary[variant]["seeds_reaching_threshold"] = reached
-    for name in FINAL_LOSSES:
-        for variant, by_seed in _by_variant(QUANTITIES[name].compute(runs)):
-            summary[variant][name] = _rounded(name, by_seed.mean(skipna=False))
-    for variant, epochs in _by_variant(divergences(runs)):
+                row["seeds_reaching_threshold"] = int(values.runs[str(variant)].notna().sum())
         if epochs.notna().any():
-            summary[variant]["seeds_diverged"] = int(epochs.count())
-            summary[variant]["diverged_from_epoch"] = int(epochs.min())
+            row["seeds_diverged"] = int(epochs.count())
+            row["diverged_from_epoch"] = int(epochs.min())
     return summary
 
 
@@ -106,16 +103,6 @@ def shown(runs: Runs) -> tuple[Quantity, ...]:
     if runs.curves["held_back_accuracy"].notna().any():
         return ("held_back_accuracy", *runs.compare.shown)
     return runs.compare.shown
-
-
-def seeds_of(runs: Runs, variant: str) -> int:
-    """How many runs a variant has."""
-    return runs.curves.loc[runs.curves["variant"] == variant, "seed"].nunique()
-
-
-def _by_variant(values: "pd.Series[float]") -> "Iterator[tuple[str, pd.Series[float]]]":
-    for variant, by_seed in values.groupby("variant", sort=False):
-        yield str(variant), by_seed
 
 
 def _rounded(quantity: Quantity, value: float) -> float | None:

@@ -8,6 +8,7 @@ there, except for its accuracy, and the legend says so.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from textwrap import fill
 from typing import Any
 
@@ -20,7 +21,7 @@ from matplotlib.lines import Line2D
 from alexnet_lab.params.claims import Topic, Topics
 from alexnet_lab.results.analysis import before_divergence, compare_variants, divergences
 from alexnet_lab.results.finding import benchmark_finding, finding
-from alexnet_lab.results.panels import PANELS, Colours, Look, draw_row, label_rows, number
+from alexnet_lab.results.panels import PANELS, Colours, draw_row, label_rows, number
 from alexnet_lab.results.quantities import QUANTITIES, epochs_to_threshold, sample
 from alexnet_lab.results.runs import Runs, read_csv
 from alexnet_lab.results.throughput import (
@@ -46,18 +47,7 @@ PALETTE = (
     "#8458BE",
     "#9A6152",
 )
-STYLE: Any = {  # rcParams; matplotlib's own type lists every key
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "figure.dpi": 110,
-    "font.size": 10,
-    "grid.alpha": 0.25,
-    "svg.hashsalt": "alexnet-lab",
-}
+STYLE = Path(__file__).with_name("study.mplstyle")
 WIDTH = 9.0  # inches: 990 pixels, so text stays readable in a README column
 ROW = 2.9  # inches
 
@@ -81,7 +71,7 @@ def training_figure(
     shown, panels = replace(runs, curves=before_divergence(runs)), runs.compare.panels
     if len(panels) > 1 and epochs_to_threshold(runs).isna().all():
         panels = tuple(name for name in panels if name != "epochs_to_threshold")
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(fname=STYLE):
         figure, axes = _grid(len(panels), len(runs.variants))
         claims = topic.claims.values() if topic else ()
         comparisons = compare_variants(runs, claims) if "differences" in panels else []
@@ -103,7 +93,7 @@ def overview_figure(exercises: Mapping[str, Runs], topics: Topics) -> Figure:
     """The final test accuracy of every variant beside the text's, one panel per exercise."""
     cross: Any = {"color": "black", "marker": "x", "ms": 8, "mew": 1.8, "ls": ""}
     quantity = QUANTITIES["final_accuracy"]
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(fname=STYLE):
         figure, axes = _grid(len(exercises))
         for axis in axes[len(exercises) :]:
             axis.set_axis_off()
@@ -112,7 +102,7 @@ def overview_figure(exercises: Mapping[str, Runs], topics: Topics) -> Figure:
             stated = topics[name].stated("final_accuracy")
             for row, variant in enumerate(runs.variants):
                 by_seed, more = values.runs[variant], values.mean(variant, more=1)
-                draw_row(axis, by_seed, more, Look(row, colour[variant]), number(by_seed, quantity))
+                draw_row(axis, row, by_seed, more, number(by_seed, quantity), colour[variant])
                 if variant in stated:
                     axis.plot(stated[variant], row, **cross)
             label_rows(axis, colour, runs.apart)
@@ -131,7 +121,7 @@ def overview_figure(exercises: Mapping[str, Runs], topics: Topics) -> Figure:
             ),
             Line2D([], [], **cross, label="the text says (one number)"),
         ]
-        figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
+        figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure
 
 
@@ -162,12 +152,12 @@ def _legend(figure: Figure, axes: list[Axes], colour: Colours, note: str, title:
     if axes[-1].has_data() or axes[-1].texts:
         short = max(map(len, colour)) < 20
         columns = 2 if not short else 6 if len("".join(colour)) < 40 else 3
-        place: Any = {"loc": "outside upper center", "ncols": columns, "frameon": False}
+        place: Any = {"loc": "outside upper center", "ncols": columns}
         figure.legend(handles=handles, **place, title=title or None, title_fontproperties=bold)
     else:
         figure.suptitle(title, **bold)
         axes[-1].set_axis_off()
-        axes[-1].legend(handles=handles, loc="center", frameon=False, fontsize=11)
+        axes[-1].legend(handles=handles, loc="center", fontsize=11)
 
 
 def benchmark_figure(timing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
@@ -175,7 +165,7 @@ def benchmark_figure(timing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
     colour = colours(list(timing["variant"].unique()))
     rates = arithmetic(timing, layers)
     gains = speed_up(rates)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(fname=STYLE):
         figure, axes = _grid(6)
         axes[0].set(title="Training throughput", ylabel="images per second", yscale="log")
         _by_batch(axes[0], rates, "img_per_s", colour, spread=("lowest", "highest"))
@@ -191,7 +181,10 @@ def benchmark_figure(timing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
             axes[1].set_ylabel("× the CPU's images per second")
             axes[1].set_ylim(0, 1.1 * gains.max())
         axes[1].set_title("Speed-up, GPU over CPU")
-        _arithmetic(axes[2], rates, colour)
+        axes[2].set(title="Arithmetic", ylabel="GFLOP/s", yscale="log")
+        _by_batch(axes[2], rates, "gflop_per_s", colour)
+        for stage, peak in rates.dropna(subset=["peak"]).groupby("stage")["peak"].first().items():
+            _dashed(axes[2], peak, f"measured peak beside {stage}: {peak:,.0f}")
         rates["peak_memory_gib"] = rates["peak_memory_mib"] / 1024
         _by_batch(axes[3], rates, "peak_memory_gib", colour)
         sizes = sorted(timing["batch_size"].unique())
@@ -205,7 +198,7 @@ def benchmark_figure(timing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
         axes[3].set(title="Peak memory", ylabel="GiB (CPU: whole process)")
         for axis, network in zip(axes[4:], layers["network"].unique(), strict=True):
             _by_layer(axis, network, layers[layers["network"] == network])
-        axes[4].legend(loc="center right", frameon=False, fontsize=8.5)
+        axes[4].legend(loc="center right", fontsize=8.5)
         shown = {text: colour[str(name)] for name, text in _devices(rates).items()}
         note = "whiskers: slowest and fastest step"
         _legend(figure, axes, shown, note, benchmark_finding(rates))
@@ -218,14 +211,6 @@ def _devices(rates: pd.DataFrame) -> "pd.Series[str]":
     named = rates["variant"] + of.where(rates["stage"] == rates["variant"], ": ")
     short = rates["hardware"].str.replace(r" *\([^)]*\)", "", regex=True)
     return (named + short).groupby(rates["variant"], sort=False).first()
-
-
-def _arithmetic(axis: Axes, rates: pd.DataFrame, colour: Colours) -> None:
-    """GFLOP/s by batch size, and dashed the peak of the machine where it was timed."""
-    axis.set(title="Arithmetic", ylabel="GFLOP/s", yscale="log")
-    _by_batch(axis, rates, "gflop_per_s", colour)
-    for variant, peak in rates.dropna(subset=["peak"]).groupby("stage")["peak"].first().items():
-        _dashed(axis, peak, f"measured peak beside {variant}: {peak:,.0f}")
 
 
 def _dashed(axis: Axes, value: float, text: str) -> None:

@@ -5,7 +5,7 @@ the bar its 95 % interval.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
@@ -30,23 +30,29 @@ class Lines:
     title: str
     unit: str
     columns: Mapping[str, str]  # and their line styles
-    steps: bool = False  # the value holds for the whole epoch
-    log: bool = False
-    from_zero: bool = False
-    threshold: bool = False  # mark the exercise's
+    axis: Mapping[str, Any] = field(default_factory=dict)  # as matplotlib's Axes.set takes it
 
     def draw(self, axis: Axes, runs: Runs, colour: Colours, _: Comparisons) -> None:
-        """Draw every seed of every variant, and their means."""
-        for column, style in self.columns.items():
-            drawstyle = "steps-mid" if self.steps else "default"
-            draw_curves(axis, runs.curves, column, colour, linestyle=style, drawstyle=drawstyle)
-        if self.threshold and runs.compare.threshold is not None:
+        """A thin line per seed and their mean, with markers if there are few epochs."""
+        curves = runs.curves
+        few = curves["epoch"].max() <= 10
+        for column, linestyle in self.columns.items():
+            for place, (variant, rows) in enumerate(curves.groupby("variant", sort=False)):
+                by_seed = rows.pivot(index="epoch", columns="seed", values=column)
+                look: Any = {"color": colour[str(variant)], "linestyle": linestyle}
+                look["drawstyle"] = "steps-mid" if column == "lr" else "default"
+                axis.plot(by_seed, lw=0.7, alpha=0.5, **look)
+                width = max(1.4, 2.6 - 0.3 * place)  # if curves coincide, the lower one still shows
+                mean = by_seed.mean(axis=1)
+                axis.plot(mean, lw=width, marker="o" if few else "", markersize=4, **look)
+        if "test_accuracy" in self.columns and runs.compare.threshold is not None:
             axis.axhline(runs.compare.threshold, color="grey", lw=1, ls=":")
-        axis.set(title=self.title, ylabel=self.unit)
-        if self.log:
-            axis.set_yscale("log")
-        if self.from_zero:
-            axis.set_ylim(bottom=0)
+        axis.set(title=self.title, ylabel=self.unit, xlabel="epoch", **self.axis)
+        steps = [1, 2, 5, 10]
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=steps))
+        if curves[[*self.columns]].isna().all(axis=None):
+            axis.text(0.5, 0.5, "every run diverged", ha="center", transform=axis.transAxes)
+            axis.set(xticks=[], yticks=[], xlabel="")
 
 
 @dataclass(frozen=True)
@@ -66,9 +72,9 @@ class Dots:
             values, quantity = sample(name, runs), QUANTITIES[name]
             offset = 0.34 * ((count - 1) / 2 - place)
             for row, variant in enumerate(colour):
-                look = Look(row - offset, colour[variant], marker, 7 if count == 1 else 6)
                 by_seed, mean = values.runs[variant], values.mean(variant)
-                draw_row(axis, by_seed, mean, look, number(by_seed, quantity))
+                text, tall = number(by_seed, quantity), 7 if count == 1 else 6
+                draw_row(axis, row - offset, by_seed, mean, text, colour[variant], marker, tall)
         label_rows(axis, colour, runs.apart)
         if self.zero_line:
             axis.axvline(0, color="grey", lw=1)
@@ -95,8 +101,8 @@ class Differences:
             mean = each.difference
             pairs = paired(values, each.variant, each.other)
             text = f"{mean.mean:+.2f}: {each.verdict}" if mean.n else each.verdict
-            look = Look(row, colour[each.variant])
-            draw_row(axis, pairs if mean.n else pairs[:0], mean, look, text)
+            pairs = pairs if mean.n else pairs[:0]
+            draw_row(axis, row, pairs, mean, text, colour[each.variant])
         if found:
             axis.axvspan(-found[0].margin, found[0].margin, color="grey", alpha=0.18, lw=0)
         axis.axvline(0, color="grey", lw=1)
@@ -119,14 +125,14 @@ PANELS: dict[Panel, Lines | Dots | Differences] = {
     "train_and_test_loss": Lines(
         "Loss: test (solid), training (dashed)", NATS, {"train_loss": "--", "test_loss": "-"}
     ),
-    "test_accuracy": Lines("Test accuracy", "accuracy (%)", {"test_accuracy": "-"}, threshold=True),
+    "test_accuracy": Lines("Test accuracy", "accuracy (%)", {"test_accuracy": "-"}),
     "gradient_norm": Lines(
         "Gradient of the first layer",
         "norm, mean over batches",
         {"gradient_norm": "-"},
-        from_zero=True,
+        {"ylim": (0, None)},
     ),
-    "learning_rate": Lines("Learning rate", "learning rate", {"lr": "-"}, steps=True, log=True),
+    "learning_rate": Lines("Learning rate", "learning rate", {"lr": "-"}, {"yscale": "log"}),
     "window_accuracy": Dots(
         "Test accuracy",
         "accuracy, mean over the last {last_epochs} epochs (%)",
@@ -152,51 +158,32 @@ PANELS: dict[Panel, Lines | Dots | Differences] = {
 }
 
 
-def draw_curves(
-    axis: Axes, curves: pd.DataFrame, column: str, colour: Colours, **style: str
-) -> None:
-    """A thin line per seed and their mean, with markers if there are few epochs."""
-    marker = "o" if curves["epoch"].max() <= 10 else ""
-    for place, (variant, rows) in enumerate(curves.groupby("variant", sort=False)):
-        by_seed = rows.pivot(index="epoch", columns="seed", values=column)
-        look: Any = {"color": colour[str(variant)], **style}
-        axis.plot(by_seed, lw=0.7, alpha=0.5, **look)
-        width = max(1.4, 2.6 - 0.3 * place)  # if curves coincide, the lower one still shows
-        axis.plot(by_seed.mean(axis=1), lw=width, marker=marker, markersize=4, **look)
-    if curves[column].isna().all():
-        axis.text(0.5, 0.5, "every run diverged", ha="center", transform=axis.transAxes)
-        axis.set(xticks=[], yticks=[])
-        return
-    axis.set_xlabel("epoch")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-
-
-@dataclass(frozen=True)
-class Look:
-    """Where a row of dots stands, and how it looks; ``tall`` is half its bar, in points."""
-
-    place: float
-    colour: str
-    marker: str = "o"
-    tall: int = 7
-
-
 def draw_row(
-    axis: Axes, by_seed: "pd.Series[float]", mean: Estimate, look: Look, text: str
+    axis: Axes,
+    place: float,
+    by_seed: "pd.Series[float]",
+    mean: Estimate,
+    text: str,
+    colour: str,
+    marker: str = "o",
+    tall: int = 7,
 ) -> None:
-    """A dot per seed, a bar at their mean, its interval, and a text above them all."""
+    """A dot per seed, a bar at their mean, its interval, and a text above them all.
+
+    ``tall`` is half the bar, in points.
+    """
     defined = by_seed.dropna()
     # Equal values would hide each other, so they stand beside each other.
-    beside = look.place - 0.12 * defined.groupby(defined).cumcount()
-    axis.plot(defined, beside, look.marker, color=look.colour, alpha=0.6, ms=6)
+    beside = place - 0.12 * defined.groupby(defined).cumcount()
+    axis.plot(defined, beside, marker, color=colour, alpha=0.6, ms=6)
     x = 0.0 if defined.empty else float(defined.mean())
     if len(defined) > 1:
-        axis.plot(x, look.place, "|", color=look.colour, ms=2 * look.tall, mew=2.5)
+        axis.plot(x, place, "|", color=colour, ms=2 * tall, mew=2.5)
     if isfinite(mean.half):
-        axis.hlines(look.place, mean.low, mean.high, color=look.colour, lw=1.2)
-    shift = (4, 0) if defined.empty else (0, look.tall + 2)
+        axis.hlines(place, mean.low, mean.high, color=colour, lw=1.2)
+    shift = (4, 0) if defined.empty else (0, tall + 2)
     align = "left" if defined.empty else "center"
-    top = look.place if defined.empty else min(look.place, beside.min())
+    top = place if defined.empty else min(place, beside.min())
     axis.annotate(text, (x, top), xytext=shift, textcoords="offset points", ha=align, fontsize=8.5)
 
 

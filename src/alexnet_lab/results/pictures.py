@@ -31,7 +31,7 @@ def loss_and_rate(runs: Runs, _: Models) -> Figure:
     """Training and test loss above, the learning rate beneath, on one axis of epochs."""
     shown = replace(runs, curves=before_divergence(runs))
     colour = colours(runs.variants)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(fname=STYLE):
         figure = Figure(figsize=(WIDTH, 3 * ROW), layout="constrained")
         axes = figure.subplots(3, 1, sharex=True, height_ratios=(4, 3, 3))
         for axis, column in zip(axes, ("train_loss", "test_loss", "lr"), strict=True):
@@ -60,7 +60,7 @@ def layer_gradients(runs: Runs, models: Models) -> Figure:
     epochs = sorted(runs.curves["epoch"].unique())
     spread = np.linspace(0.2, 1, len(epochs))  # paler is hard to see
     shades = [to_hex(shade) for shade in mpl.colormaps["viridis_r"](spread)]
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(fname=STYLE):
         size = (WIDTH, 2.5 * len(depths) + 0.4)
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(len(depths), len(kinds), sharey=True, squeeze=False)
@@ -84,7 +84,7 @@ def layer_gradients(runs: Runs, models: Models) -> Figure:
 
 def _legend(figure: Figure, lines: list[Line2D], what: str, columns: int) -> None:
     note = f"line: {what} over seeds; band: lowest to highest seed"
-    place: Any = {"loc": "outside upper center", "ncols": columns, "frameon": False}
+    place: Any = {"loc": "outside upper center", "ncols": columns}
     figure.legend(handles=lines, **place, title=note, title_fontsize=9)
 
 

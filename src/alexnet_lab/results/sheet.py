@@ -21,7 +21,7 @@ def augmentation_sheet(images: Tensor, variants: Mapping[str, Sequence[Op]]) -> 
     """Draw images (N, 3, H, W) uint8 as they are, after each op of any variant, and after all."""
     rows = list(_rows(images, variants))
     side = (WIDTH - LABEL) / len(images)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(fname=STYLE):
         figure = Figure(figsize=(WIDTH, side * len(rows)), dpi=80)  # 32 pixels need no more
         left = LABEL / WIDTH
         for place, (label, row) in enumerate(rows):
