@@ -8,7 +8,7 @@ import pandas as pd
 
 from alexnet_lab.params.claims import Claim, Measurable
 from alexnet_lab.params.study import Compare, Quantity
-from alexnet_lab.results.quantities import COLUMNS, QUANTITIES, RUN, sample
+from alexnet_lab.results.quantities import QUANTITIES, RUN, UNBOUNDED, sample
 from alexnet_lab.results.runs import Runs
 from alexnet_lab.results.statistics import Estimate, Sample, Verdict, judge, level_of_each
 
@@ -150,5 +150,4 @@ def before_divergence(runs: Runs) -> pd.DataFrame:
     curves, diverged = runs.curves, divergences(runs)
     ends = curves[RUN].merge(diverged.rename("end").reset_index(), how="left")
     after = curves["epoch"].to_numpy() >= ends["end"].to_numpy()
-    unbounded = [name for name, column in COLUMNS.items() if not column.bounded and name in curves]
-    return curves.assign(**{name: curves[name].mask(after) for name in unbounded})
+    return curves.assign(**{name: curves[name].mask(after) for name in UNBOUNDED & {*curves}})

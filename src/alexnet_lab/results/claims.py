@@ -12,18 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from alexnet_lab.params.claims import (
-    Below,
-    Claim,
-    Difference,
-    More,
-    Order,
-    Ratio,
-    Topic,
-    Unmeasured,
-    Value,
-    Within,
-)
+from alexnet_lab.params import claims as kinds
+from alexnet_lab.params.claims import Claim, Topic
 from alexnet_lab.params.study import Quantity
 from alexnet_lab.results.statistics import (
     FEWEST,
@@ -53,8 +43,8 @@ VERDICTS = {  # in the report's order; the page shows each by a symbol and a col
 ROUNDING = 0.02  # the text prints three digits; a quotient that is further off does not follow
 Measured = Mapping[str, Sample]  # by quantity
 Margins = Mapping[Quantity, float]  # the smallest difference that matters
-Number = Value | Difference | Ratio
-Statement = Order | More
+Number = kinds.Value | kinds.Difference | kinds.Ratio
+Statement = kinds.Order | kinds.More
 
 
 @dataclass(frozen=True)
@@ -74,7 +64,9 @@ class Finding:
     def unit(self) -> str:
         """× after a ratio."""
         speed_up = getattr(self.claim, "quantity", "") == "speed_up"
-        ratio = isinstance(self.claim, Ratio) or (speed_up and isinstance(self.claim, Value))
+        ratio = isinstance(self.claim, kinds.Ratio) or (
+            speed_up and isinstance(self.claim, kinds.Value)
+        )
         return "×" if ratio else ""
 
     def row(self) -> dict[str, float | int | str]:
@@ -123,9 +115,9 @@ def check(
 ) -> Finding:
     """Check one claim; it is not measured if its quantity or a variant is missing."""
     match claim:
-        case Unmeasured():
+        case kinds.Unmeasured():
             return Finding(claim, NOT_MEASURED, note=claim.because)
-        case Within():
+        case kinds.Within():
             return _within(claim)
     values = measured.get(claim.quantity)
     if values is None or not {*claim.variants} <= {*values.variants}:
@@ -133,14 +125,14 @@ def check(
     if all(values.runs[name].isna().all() for name in claim.variants):
         return _never(claim, values)
     match claim:
-        case Value() | Difference() | Ratio():
+        case kinds.Value() | kinds.Difference() | kinds.Ratio():
             return _number(claim, topic, values)
-        case Below():
+        case kinds.Below():
             return _below(claim, values, level)
     return _steps(claim, values, level, (margins or {}).get(claim.quantity))
 
 
-def _within(claim: Within) -> Finding:
+def _within(claim: kinds.Within) -> Finding:
     """Whether a number of the text follows from two others of its own."""
     follows = claim.quotient[0] / claim.quotient[1]
     holds = abs(claim.value / follows - 1) <= ROUNDING
@@ -148,12 +140,12 @@ def _within(claim: Within) -> Finding:
     return Finding(claim, CONFIRMED if holds else ITSELF, note=note)
 
 
-def _never(claim: Number | Statement | Below, values: Sample) -> Finding:
+def _never(claim: Number | Statement | kinds.Below, values: Sample) -> Finding:
     """No run has the quantity: it was not recorded, or no run gets to the threshold."""
     if claim.quantity != "epochs_to_threshold":
         return Finding(claim, NOT_MEASURED, note="these runs did not record it")
     runs = values.runs[claim.variants[0]]
-    decided = isinstance(claim, Value) and len(runs) >= FEWEST
+    decided = isinstance(claim, kinds.Value) and len(runs) >= FEWEST
     return Finding(claim, INCOMPATIBLE if decided else UNDECIDED, estimate(runs))
 
 
@@ -162,20 +154,20 @@ def _number(claim: Number, topic: Topic, values: Sample) -> Finding:
     others: set[float] = {0.0}
     dots: Iterable[float]
     match claim:
-        case Value(of=of):
+        case kinds.Value(of=of):
             ours, dots = values.mean(of, more=1), values.runs[of]
             stated = topic.stated(claim.quantity).items()
             others = {number for variant, number in stated if variant != of} or others
-        case Difference(of=of, less=less):
+        case kinds.Difference(of=of, less=less):
             ours, dots = values.unpaired(of, less), paired(values.values, of, less)
-        case Ratio(of=of, over=over):
+        case kinds.Ratio(of=of, over=over):
             logs = values.values.where(values.values > 0).map(math.log)
             log = Sample(logs, values.places, values.pool).unpaired(of, over)
             with np.errstate(over="ignore"):  # an interval may reach beyond any float
                 ratios = np.exp([log.mean, log.low, log.high, *paired(logs, of, over)])
             mean, low, high, *dots = ratios.tolist()
             ours, others = Estimate(mean, low, high, log.n), {1.0}
-    off = claim.value / ours.mean if isinstance(claim, Ratio) else claim.value - ours.mean
+    off = claim.value / ours.mean if isinstance(claim, kinds.Ratio) else claim.value - ours.mean
     inside = ours.low <= claim.value <= ours.high
     verdict, note = INCOMPATIBLE, ""
     if ours.n < FEWEST or math.isnan(ours.half):
@@ -187,7 +179,7 @@ def _number(claim: Number, topic: Topic, values: Sample) -> Finding:
     return Finding(claim, verdict, ours, off, note=note, dots=tuple(dots))
 
 
-def _below(claim: Below, values: Sample, level: float) -> Finding:
+def _below(claim: kinds.Below, values: Sample, level: float) -> Finding:
     """A bound; one that every variant keeps says nothing of this one."""
     ours = values.mean(claim.of, level)
     held = [name for name in values.variants if values.mean(name, level).high < claim.below]

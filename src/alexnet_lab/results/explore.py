@@ -31,8 +31,7 @@ def training_chart(runs: Runs, topic: Topic) -> Chart:
     """An exercise's curves: values[quantity][variant] has one list per seed, by epoch."""
     curves = before_divergence(runs)
     curves["gap_clean"] = curves["test_loss"] - curves["train_loss_clean"]
-    labels = {name: column.label for name, column in COLUMNS.items()}
-    labels["gap_clean"] = "test less training loss, clean (nats)"
+    labels = COLUMNS | {"gap_clean": "test less training loss, clean (nats)"}
     values = {
         name: _by_variant(curves, name) for name in labels if name in curves and curves[name].any()
     }

@@ -19,21 +19,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from alexnet_lab.params.claims import Topic, Topics
+from alexnet_lab.results import throughput
 from alexnet_lab.results.analysis import before_divergence, compare_variants, divergences
 from alexnet_lab.results.finding import benchmark_finding, finding
 from alexnet_lab.results.panels import PANELS, Colours, draw_row, label_rows, number
 from alexnet_lab.results.quantities import QUANTITIES, epochs_to_threshold, sample
 from alexnet_lab.results.runs import Runs, read_csv
-from alexnet_lab.results.throughput import (
-    BATCH_OF_2012,
-    GTX_580,
-    MIB,
-    PUBLISHED,
-    arithmetic,
-    memory,
-    not_measured,
-    speed_up,
-)
 
 mpl.use("Agg")
 PALETTE = (
@@ -163,13 +154,13 @@ def _legend(figure: Figure, axes: list[Axes], colour: Colours, note: str, title:
 def benchmark_figure(timing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
     """Images per second, speed-up, arithmetic and memory by batch size; memory by layer."""
     colour = colours(list(timing["variant"].unique()))
-    rates = arithmetic(timing, layers)
-    gains = speed_up(rates)
+    rates = throughput.arithmetic(timing, layers)
+    gains = throughput.speed_up(rates)
     with mpl.rc_context(fname=STYLE):
         figure, axes = _grid(6)
         axes[0].set(title="Training throughput", ylabel="images per second", yscale="log")
         _by_batch(axes[0], rates, "img_per_s", colour, spread=("lowest", "highest"))
-        for device, year, speed, _ in read_csv(PUBLISHED).itertuples(index=False):
+        for device, year, speed, _ in read_csv(throughput.PUBLISHED).itertuples(index=False):
             _dashed(axes[0], speed, f"{device}, {year}: {speed:,.0f}")
         _say_not_measured(axes[0], timing)
         if gains.empty:
@@ -188,11 +179,11 @@ def benchmark_figure(timing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
         rates["peak_memory_gib"] = rates["peak_memory_mib"] / 1024
         _by_batch(axes[3], rates, "peak_memory_gib", colour)
         sizes = sorted(timing["batch_size"].unique())
-        needed = memory(layers, sizes)["computed"]
+        needed = throughput.memory(layers, sizes)["computed"]
         for network, style in zip(layers["network"].unique(), ("--", ":"), strict=True):
             axes[3].plot(sizes, needed[network] / 1024, style, color="black", lw=1.5)
-        axes[3].axhline(GTX_580 / 1024, color="grey", lw=1)
-        axes[3].set_ylim(0, max(1.2 * GTX_580 / 1024, axes[3].get_ylim()[1]))
+        axes[3].axhline(throughput.GTX_580 / 1024, color="grey", lw=1)
+        axes[3].set_ylim(0, max(1.2 * throughput.GTX_580 / 1024, axes[3].get_ylim()[1]))
         note = "grey: memory of a GTX 580 (2012)\nblack: computed minimum, -- one tower, ·· two"
         axes[3].annotate(note, (0.03, 0.98), xycoords="axes fraction", va="top", fontsize=8.5)
         axes[3].set(title="Peak memory", ylabel="GiB (CPU: whole process)")
@@ -230,8 +221,8 @@ def _dashed(axis: Axes, value: float, text: str) -> None:
 
 def _by_layer(axis: Axes, network: str, rows: pd.DataFrame) -> None:
     """Bars: what each layer holds of a training step at the batch size of 2012, with momentum."""
-    weights = 3 * 4 * rows["parameters"] / MIB
-    kept = BATCH_OF_2012 * rows["kept_bytes"] / MIB
+    weights = 3 * 4 * rows["parameters"] / throughput.MIB
+    kept = throughput.BATCH_OF_2012 * rows["kept_bytes"] / throughput.MIB
     axis.barh(rows["layer"], weights, color=PALETTE[-1], label="weights, gradients, momentum")
     axis.barh(
         rows["layer"], kept, left=weights, color=PALETTE[5], label="kept for the backward pass"
@@ -241,13 +232,15 @@ def _by_layer(axis: Axes, network: str, rows: pd.DataFrame) -> None:
     axis.tick_params(axis="y", labelsize=8.5)
     total = f"{weights.sum() + kept.sum():,.0f} MiB"
     name = network.replace("_", " ").capitalize()
-    axis.set(title=f"{name}: {total} at batch {BATCH_OF_2012}", xlabel="MiB, computed")
+    axis.set(title=f"{name}: {total} at batch {throughput.BATCH_OF_2012}", xlabel="MiB, computed")
 
 
 def _say_not_measured(axis: Axes, timing: pd.DataFrame) -> None:
     """One line per variant and reason, such as "gpu 256: does not fit"."""
     lines = []
-    for (name, status), rows in not_measured(timing).groupby(["variant", "status"], sort=False):
+    for (name, status), rows in throughput.not_measured(timing).groupby(
+        ["variant", "status"], sort=False
+    ):
         some = len(rows) < timing.loc[timing["variant"] == name, "batch_size"].nunique()
         sizes = " " + ", ".join(map(str, rows["batch_size"])) if some else ""
         lines.append(f"{name}{sizes}: {status}")

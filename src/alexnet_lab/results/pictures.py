@@ -39,7 +39,7 @@ def loss_and_rate(runs: Runs, _: Models) -> Figure:
                 by_seed = rows.pivot(index="epoch", columns="seed", values=column)
                 drawn = _band(axis, by_seed, by_seed.mean(axis=1), colour[str(variant)])
                 drawn.set_drawstyle("steps-mid" if column == "lr" else "default")
-            axis.set_ylabel(COLUMNS[column].label)
+            axis.set_ylabel(COLUMNS[column])
         axes[0].set_title("Loss, and the rate beneath it")
         axes[2].set(yscale="log", xlabel="epoch")
         axes[2].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))

@@ -18,24 +18,18 @@ from alexnet_lab.results.statistics import Sample
 RUN = ["variant", "seed"]  # what identifies a run
 
 
-@dataclass(frozen=True)
-class Column:
-    """A number measured after each epoch."""
-
-    label: str
-    bounded: bool = True  # if not, it explodes when a run diverges, and is not shown from there
-
-
 COLUMNS = {
-    "lr": Column("learning rate"),
-    "train_loss": Column("training loss (nats)", bounded=False),
-    "train_loss_clean": Column("training loss, clean (nats)", bounded=False),
-    "test_loss": Column("test loss (nats)", bounded=False),
-    "test_accuracy": Column("test accuracy (%)"),
-    "gradient_norm": Column("gradient norm of the first layer", bounded=False),
-    "train_accuracy": Column("training accuracy, clean (%)"),
-    "held_back_accuracy": Column("accuracy on held-back images (%)"),
+    "lr": "learning rate",
+    "train_loss": "training loss (nats)",
+    "train_loss_clean": "training loss, clean (nats)",
+    "test_loss": "test loss (nats)",
+    "test_accuracy": "test accuracy (%)",
+    "gradient_norm": "gradient norm of the first layer",
+    "train_accuracy": "training accuracy, clean (%)",
+    "held_back_accuracy": "accuracy on held-back images (%)",
 }
+# They explode when a run diverges, and are not shown from there.
+UNBOUNDED = {"train_loss", "train_loss_clean", "test_loss", "gradient_norm"}
 
 
 @dataclass(frozen=True)
@@ -49,57 +43,52 @@ class Measure:
     missing: str = "undefined"  # what is shown if it is
 
 
-def at_last_epoch(curves: pd.DataFrame) -> pd.DataFrame:
-    """The last row of each run."""
-    last = curves.groupby(RUN, sort=False)["epoch"].transform("max")
-    return curves[curves["epoch"] == last]
-
-
 def _final(column: str) -> Callable[[Runs], "pd.Series[float]"]:
-    return lambda runs: at_last_epoch(runs.curves).set_index(RUN)[column]
+    """A column in the last row of each run."""
+    return lambda runs: runs.curves.groupby(RUN, sort=False).tail(1).set_index(RUN)[column]
 
 
 def epochs_to_threshold(runs: Runs) -> "pd.Series[float]":
     """The first epoch, from 1, with at least the threshold's accuracy; NaN if there is none."""
     level = math.inf if runs.compare.threshold is None else runs.compare.threshold
-    epochs = runs.curves["epoch"].where(runs.curves["test_accuracy"] >= level)
-    return epochs.groupby([runs.curves[key] for key in RUN], sort=False).min()
+    rows = runs.curves.set_index(RUN)
+    epochs = rows["epoch"].where(rows["test_accuracy"] >= level)
+    return epochs.groupby(level=RUN, sort=False).min()
 
 
 def _window(column: str, less: str | None = None) -> Callable[[Runs], "pd.Series[float]"]:
     """A column, less another, as a mean over the exercise's ``last_epochs``."""
 
     def compute(runs: Runs) -> "pd.Series[float]":
-        curves = runs.curves
-        last = curves[curves["epoch"] > curves["epoch"].max() - runs.compare.last_epochs]
+        rows = runs.curves.set_index(RUN)
+        last = rows[rows["epoch"] > rows["epoch"].max() - runs.compare.last_epochs]
         values: pd.Series[float] = last[column] - (last[less] if less else 0)
-        return values.groupby([last[key] for key in RUN], sort=False).mean(skipna=False)
+        return values.groupby(level=RUN, sort=False).mean(skipna=False)
 
     return compute
 
 
 def _change_at_jumps(runs: Runs) -> "pd.Series[float]":
     """The mean change of test accuracy in the epochs for which the rate was at least halved."""
-    curves, groups = runs.curves, runs.curves.groupby(RUN, sort=False)
-    jumped = curves["lr"] <= groups["lr"].shift() / 2
-    change = groups["test_accuracy"].diff().where(jumped)
-    mean: pd.Series[float] = change.groupby([curves[key] for key in RUN], sort=False).mean()
-    return mean
+    rows = runs.curves.set_index(RUN)
+    by_run = rows.groupby(level=RUN, sort=False)
+    jumped = rows["lr"] <= by_run["lr"].shift() / 2
+    change: pd.Series[float] = by_run["test_accuracy"].diff().where(jumped)
+    return change.groupby(level=RUN, sort=False).mean()
 
 
 def _roughness(runs: Runs) -> "pd.Series[float]":
     """The mean size of the change of test accuracy from one epoch to the next."""
-    steps = runs.curves.groupby(RUN, sort=False)["test_accuracy"].diff().abs()
-    mean: pd.Series[float] = steps.groupby([runs.curves[key] for key in RUN], sort=False).mean()
-    return mean
+    accuracy = runs.curves.set_index(RUN)["test_accuracy"]
+    steps: pd.Series[float] = accuracy.groupby(level=RUN, sort=False).diff().abs()
+    return steps.groupby(level=RUN, sort=False).mean()
 
 
 def _early_spike(runs: Runs) -> "pd.Series[float]":
     """By how much the training loss rose at most from an epoch to the next, in the first ten."""
-    early = runs.curves[runs.curves["epoch"] <= 10]
-    rises = early.groupby(RUN, sort=False)["train_loss"].diff().clip(lower=0)
-    largest: pd.Series[float] = rises.groupby([early[key] for key in RUN], sort=False).max()
-    return largest
+    early = runs.curves[runs.curves["epoch"] <= 10].set_index(RUN)["train_loss"]
+    rises: pd.Series[float] = early.groupby(level=RUN, sort=False).diff().clip(lower=0)
+    return rises.groupby(level=RUN, sort=False).max()
 
 
 def layer_norms(texts: "pd.Series[str]") -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """REPORT.md: each exercise's question, what was measured, and on which machine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from platform import python_version
 from typing import Any
@@ -11,13 +11,7 @@ from alexnet_lab.params.claims import Topics
 from alexnet_lab.params.study import Study
 from alexnet_lab.results.claims import VERDICTS, Ledger, facts
 from alexnet_lab.results.sections import Section
-from alexnet_lab.results.tables import (
-    asides_table,
-    claims_table,
-    frame,
-    markdown,
-    verdict_counts,
-)
+from alexnet_lab.results.tables import asides_table, claims_table, frame, markdown, verdict_counts
 
 SHOWN = 2  # tables of an exercise that are not folded
 PICTURES = {  # what those of claims.yaml show
@@ -120,6 +114,8 @@ def _section(section: Section) -> str:
     heading = f"## {section.name.capitalize()}"
     if topic.under:
         heading = f"### Control of {topic.under}: {section.name}"
+    more = "\n\n".join(map(markdown, section.tables[SHOWN:]))
+    says = PICTURES.get(topic.picture, topic.picture)
     what_if = f" What if? `dvc exp run -S '{topic.what_if}'`, then `dvc metrics diff`."
     parts = [
         heading,
@@ -127,24 +123,13 @@ def _section(section: Section) -> str:
         f"**{section.finding}.** {section.answer}",
         f"![{section.name}: {section.finding}](plots/{section.name}.png)",
         *map(markdown, section.tables[:SHOWN]),
-        _folded(section.tables[SHOWN:]),
-        _picture(section) if topic.picture else "",
+        f"<details><summary>More tables</summary>\n\n{more}\n\n</details>" if more else "",
+        f"![{section.name}: {says}](plots/{topic.picture}.png)" if topic.picture else "",
         section.how_sure,
         markdown(claims_table(section.ledger)) if section.ledger else "",
         f"Measured on {section.measured_on}.{what_if if topic.what_if else ''}",
     ]
     return "\n\n".join(part for part in parts if part)
-
-
-def _folded(tables: Sequence[pd.DataFrame]) -> str:
-    """Tables that GitHub shows after a click."""
-    inner = "\n\n".join(map(markdown, tables))
-    return f"<details><summary>More tables</summary>\n\n{inner}\n\n</details>" if inner else ""
-
-
-def _picture(section: Section) -> str:
-    name = section.topic.picture
-    return f"![{section.name}: {PICTURES.get(name, name)}](plots/{name}.png)"
 
 
 def ledger(sections: list[Section], takeaways: Ledger) -> dict[str, Any]:

@@ -5,42 +5,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 from alexnet_lab.params.claims import Topic
-from alexnet_lab.results.analysis import (
-    Comparison,
-    Summary,
-    compare_variants,
-    family,
-    measure,
-    summarize,
-)
+from alexnet_lab.results import analysis, tables, throughput
+from alexnet_lab.results.analysis import Comparison, Summary
 from alexnet_lab.results.claims import Ledger, Measured, check_all
 from alexnet_lab.results.finding import benchmark_finding, finding
 from alexnet_lab.results.quantities import QUANTITIES, sample
 from alexnet_lab.results.runs import Runs
 from alexnet_lab.results.statistics import FEWEST, NOTHING, Estimate, level_of_each
-from alexnet_lab.results.tables import (
-    comparison_table,
-    difference,
-    layers_table,
-    memory_table,
-    published_table,
-    starred,
-    summary_table,
-    throughput_table,
-    with_interval,
-)
-from alexnet_lab.results.throughput import (
-    BATCH_OF_2012,
-    GTX_580,
-    arithmetic,
-    by_step,
-    largest_batch,
-    memory,
-    not_measured,
-    side_by_side,
-    speed_up,
-    throughput,
-)
 
 STARS = "A star marks what ran in other arithmetic or on other hardware than {}."
 
@@ -65,26 +36,25 @@ class Section:
 def training_section(name: str, topic: Topic, runs: Runs) -> Section:
     """The section of a training exercise."""
     claims = topic.claims.values()
-    summary, comparisons = summarize(runs), compare_variants(runs, claims)
-    size, measured = family(runs.compare, runs.variants, claims), measure(runs)
+    summary, comparisons = analysis.summarize(runs), analysis.compare_variants(runs, claims)
+    size, measured = analysis.family(runs.compare, runs.variants, claims), analysis.measure(runs)
     level, effect = level_of_each(size), NOTHING
     if topic.effect and {topic.effect.of, topic.effect.less} <= {*runs.variants}:
         accuracy = measured["window_accuracy"]
         effect = accuracy.difference(topic.effect.of, topic.effect.less, level)
-    table = summary_table(summary, runs.compare)
+    table = tables.summary_table(summary, runs.compare)
     if "seconds" in runs.compare.panels:
         seconds = QUANTITIES["seconds"]
         mean = seconds.compute(runs).groupby("variant", sort=False).mean()
         table[seconds.label] = mean.round(seconds.digits)
-    compared = comparison_table(comparisons, runs.compare)
-    tables = [table, *([] if compared.empty else [compared])]
+    compared = tables.comparison_table(comparisons, runs.compare)
     return Section(
         name,
         topic,
         finding(runs, topic),
         extremes(summary),
         training_answer(summary, comparisons, runs),
-        tuple(tables),
+        (table,) if compared.empty else (table, compared),
         how_sure(runs, size),
         f"{places(runs.timing)}: {spent(runs.timing)} of training, all runs added up",
         check_all(name, topic, measured, level, runs.compare.margins),
@@ -144,8 +114,8 @@ def extremes(summary: Summary) -> str:
     ranked = sorted(learnt, key=lambda name: learnt[name]["window_accuracy"] or 0.0, reverse=True)
     ends = []
     for name in (ranked[0], ranked[-1]):
-        accuracy = with_interval(learnt[name], "window_accuracy") or "–"
-        ends.append(f"**{starred(name, learnt[name])}**, {accuracy} %")
+        accuracy = tables.with_interval(learnt[name], "window_accuracy") or "–"
+        ends.append(f"**{tables.starred(name, learnt[name])}**, {accuracy} %")
     return f"highest test accuracy: {ends[0]}; lowest: {ends[1]}"
 
 
@@ -183,18 +153,18 @@ def training_answer(summary: Summary, comparisons: list[Comparison], runs: Runs)
 
 def _verdict(comparison: Comparison) -> str:
     """Such as "**tanh** undecided (-0.06 ± 1.10 points)"."""
-    found = difference(comparison)
+    found = tables.difference(comparison)
     details = f" ({found} points)" if found else ""
     return f"**{comparison.variant}** {comparison.verdict}{details}"
 
 
 def benchmark_section(topic: Topic, timing: pd.DataFrame, layers: pd.DataFrame) -> Section:
     """The section of the benchmark; batches that were not measured say why."""
-    rates = arithmetic(timing, layers)
-    computed = memory(layers, sorted(timing["batch_size"].unique()))
+    rates = throughput.arithmetic(timing, layers)
+    computed = throughput.memory(layers, sorted(timing["batch_size"].unique()))
     hardware = " and ".join(timing["hardware"].dropna().unique())
     steps = [step for claim in topic.claims.values() for step in getattr(claim, "steps", ())]
-    measured, effect = by_step(timing), NOTHING
+    measured, effect = throughput.by_step(timing), NOTHING
     if topic.effect and "speed_up" in measured and topic.effect.of in measured["speed_up"].variants:
         effect = measured["speed_up"].mean(topic.effect.of)
     return Section(
@@ -204,10 +174,10 @@ def benchmark_section(topic: Topic, timing: pd.DataFrame, layers: pd.DataFrame) 
         benchmark_answer(timing, brief=True).removesuffix("."),
         " ".join([benchmark_answer(timing), *towers_answer(timing), memory_answer(layers)]),
         (
-            throughput_table(rates, not_measured(timing)),
-            published_table(),
-            memory_table(computed, rates),
-            *(layers_table(rows) for _, rows in layers.groupby("network", sort=False)),
+            tables.throughput_table(rates, throughput.not_measured(timing)),
+            tables.published_table(),
+            tables.memory_table(computed, rates),
+            *(tables.layers_table(rows) for _, rows in layers.groupby("network", sort=False)),
         ),
         "Memory is counted in float32: weights, their gradients, momentum as in 2012 (the "
         "benchmark's SGD has none), and what torch keeps of the forward pass, which is about four "
@@ -224,11 +194,11 @@ def benchmark_section(topic: Topic, timing: pd.DataFrame, layers: pd.DataFrame) 
 
 def towers_answer(timing: pd.DataFrame) -> list[str]:
     """One sentence per variant that times several networks: how fast two towers are."""
-    ratios, sentences = side_by_side(throughput(timing)), []
+    ratios, sentences = throughput.side_by_side(throughput.throughput(timing)), []
     for stage, rows in timing[timing["stage"] != timing["variant"]].groupby("stage", sort=False):
         here = ratios[ratios.index.get_level_values("stage") == stage]
         if here.empty:
-            reasons = ", ".join(not_measured(rows)["status"].unique())
+            reasons = ", ".join(throughput.not_measured(rows)["status"].unique())
             sentences.append(f"{stage} not measured ({reasons}).")
             continue
         hardware = rows["hardware"].dropna().iloc[0]
@@ -244,29 +214,29 @@ def memory_answer(layers: pd.DataFrame) -> str:
     fit, with_gradients = (
         ", or ".join(
             f"{count} images of {network.replace('_', ' ')}"
-            for network, count in largest_batch(layers, gradients_too=too).items()
+            for network, count in throughput.largest_batch(layers, gradients_too=too).items()
         )
         for too in (False, True)
     )
     return (
-        f"By count, a step of {fit} fits into the {GTX_580:,} MiB of a GTX 580, momentum included; "
-        f"if the gradients of all activations are held at once, {with_gradients}. The batch of "
-        f"2012 was {BATCH_OF_2012}."
+        f"By count, a step of {fit} fits into the {throughput.GTX_580:,} MiB of a GTX 580, "
+        "momentum included; if the gradients of all activations are held at once, "
+        f"{with_gradients}. The batch of 2012 was {throughput.BATCH_OF_2012}."
     )
 
 
 def benchmark_answer(timing: pd.DataFrame, brief: bool = False) -> str:
     """The speed-up by batch size, the best of each device, and plainly what is missing."""
     timing = timing[timing["stage"] == timing["variant"]]  # one network, one device
-    rates = throughput(timing)
-    gains = speed_up(rates)
+    rates = throughput.throughput(timing)
+    gains = throughput.speed_up(rates)
     best = rates.groupby("variant", sort=False)["img_per_s"].max()
     parts = [f"{str(name).upper()} up to {top:.1f} img/s" for name, top in best.items()]
     if not gains.empty:
         by_batch = ", ".join(f"{gain:.1f}× at batch {batch}" for batch, gain in gains.items())
         span = f"{gains.min():.1f}× to {gains.max():.1f}×, by batch size"
         parts.insert(0, f"GPU over CPU {span if brief else by_batch}")
-    for name, rows in not_measured(timing).groupby("variant", sort=False):
+    for name, rows in throughput.not_measured(timing).groupby("variant", sort=False):
         if name not in best.index:
             parts.append(f"{str(name).upper()} not measured ({', '.join(rows['status'].unique())})")
     return "; ".join(parts) + "."
