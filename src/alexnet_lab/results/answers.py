@@ -42,7 +42,7 @@ def speeds(steps: pd.DataFrame) -> pd.DataFrame:
     rates = throughput(steps)
     label = rates["variant"] + ", batch " + rates["batch_size"].map(str)
     speed, top = rates["img_per_s"], rates["img_per_s"].max()
-    bars = [bar(rate, top) for rate in speed]
+    bars = ["█" * max(1, round(WIDTH * rate / top)) for rate in speed]
     return pd.DataFrame({"": label, "img/s": speed.map("{:.1f}".format), " ": bars}).set_index("")
 
 
@@ -65,11 +65,6 @@ def answer(runs: Runs, claims: Iterable[Claim]) -> pd.DataFrame:
             f"{difference(each) or '–'} {SIGNS.get(each.verdict, each.verdict)}"
         )
     return frame(list(rows.values()), "")
-
-
-def bar(value: float, top: float) -> str:
-    """A bar of at least one block."""
-    return "█" * max(1, round(WIDTH * value / top))
 
 
 if __name__ == "__main__":

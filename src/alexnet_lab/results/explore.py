@@ -16,8 +16,12 @@ from alexnet_lab.results.quantities import COLUMNS, sample
 from alexnet_lab.results.runs import Runs
 
 Chart = dict[str, Any]  # as JSON
-SUBJECTS = ("gradient_norm", "learning_rate", "gap", "train_loss")  # panels
-COLUMN_OF = {"learning_rate": "lr", "gap": "gap_clean"}
+SECOND = {  # what is drawn beside the accuracy, by a panel that the exercise's figure has
+    "gradient_norm": "gradient_norm",
+    "learning_rate": "lr",
+    "gap": "gap_clean",
+    "train_loss": "train_loss",
+}
 IMAGES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 
 
@@ -35,11 +39,10 @@ def training_chart(runs: Runs, topic: Topic) -> Chart:
     values = {
         name: _by_variant(curves, name) for name in labels if name in curves and curves[name].any()
     }
-    subject = next((p for p in SUBJECTS if p in runs.compare.panels), "train_loss")
-    second = COLUMN_OF.get(subject, subject)
-    epochs = sorted(curves["epoch"].unique().tolist())
+    panels = runs.compare.panels
+    second = next((column for panel, column in SECOND.items() if panel in panels), "train_loss")
     return {
-        "x": epochs,
+        "x": sorted(curves["epoch"].unique().tolist()),
         "axis": "epoch",
         "each": "seed",
         "colours": colours(runs.variants),

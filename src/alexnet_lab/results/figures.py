@@ -103,13 +103,9 @@ def overview_figure(exercises: Mapping[str, Runs], topics: Topics) -> Figure:
             axis.set_title(f"{name.capitalize()}\n{title}", fontsize=9)
             axis.set_xlabel("test accuracy after the last epoch (%; scales differ)")
         marks: Any = {"color": "grey", "marker": "o", "alpha": 0.6, "lw": 1.2}
+        ours = "a dot per seed; bar: mean; line: where one more run would fall (95 %)"
         handles = [
-            Line2D(
-                [],
-                [],
-                **marks,
-                label="a dot per seed; bar: mean; line: where one more run would fall (95 %)",
-            ),
+            Line2D([], [], **marks, label=ours),
             Line2D([], [], **cross, label="the text says (one number)"),
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=2)
@@ -159,7 +155,7 @@ def benchmark_figure(timing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
     with mpl.rc_context(fname=STYLE):
         figure, axes = _grid(6)
         axes[0].set(title="Training throughput", ylabel="images per second", yscale="log")
-        _by_batch(axes[0], rates, "img_per_s", colour, spread=("lowest", "highest"))
+        _by_batch(axes[0], rates, "img_per_s", colour)
         for device, year, speed, _ in read_csv(throughput.PUBLISHED).itertuples(index=False):
             _dashed(axes[0], speed, f"{device}, {year}: {speed:,.0f}")
         _say_not_measured(axes[0], timing)
@@ -207,16 +203,8 @@ def _devices(rates: pd.DataFrame) -> "pd.Series[str]":
 def _dashed(axis: Axes, value: float, text: str) -> None:
     """A dashed line across a panel, with its text above its right end."""
     axis.axhline(value, color="dimgrey", lw=1, ls=(0, (4, 3)))
-    axis.annotate(
-        text,
-        (1, value),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 2),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8,
-        color="dimgrey",
-    )
+    at: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    axis.annotate(text, (1, value), (0, 2), **at, ha="right", fontsize=8, color="dimgrey")
 
 
 def _by_layer(axis: Axes, network: str, rows: pd.DataFrame) -> None:
@@ -238,27 +226,20 @@ def _by_layer(axis: Axes, network: str, rows: pd.DataFrame) -> None:
 def _say_not_measured(axis: Axes, timing: pd.DataFrame) -> None:
     """One line per variant and reason, such as "gpu 256: does not fit"."""
     lines = []
-    for (name, status), rows in throughput.not_measured(timing).groupby(
-        ["variant", "status"], sort=False
-    ):
+    missing = throughput.not_measured(timing).groupby(["variant", "status"], sort=False)
+    for (name, status), rows in missing:
         some = len(rows) < timing.loc[timing["variant"] == name, "batch_size"].nunique()
         sizes = " " + ", ".join(map(str, rows["batch_size"])) if some else ""
         lines.append(f"{name}{sizes}: {status}")
     axis.text(0.03, 0.03, "\n".join(lines), transform=axis.transAxes, fontsize=8, color="dimgrey")
 
 
-def _by_batch(
-    axis: Axes,
-    rates: pd.DataFrame,
-    column: str,
-    colour: Colours,
-    spread: tuple[str, str] | None = None,
-) -> None:
+def _by_batch(axis: Axes, rates: pd.DataFrame, column: str, colour: Colours) -> None:
     for variant, rows in rates.groupby("variant", sort=False):
         axis.plot(rows["batch_size"], rows[column], "o-", color=colour[str(variant)], lw=2)
-        if spread:
-            low, high = (rows[name] for name in spread)
-            axis.vlines(rows["batch_size"], low, high, color=colour[str(variant)], lw=1.2)
+        if column == "img_per_s":
+            whiskers = rows["batch_size"], rows["lowest"], rows["highest"]
+            axis.vlines(*whiskers, color=colour[str(variant)], lw=1.2)
     _batch_axis(axis, rates)
     if axis.get_yscale() == "linear":
         axis.set_ylim(0, 1.1 * rates[column].max() if len(rates) else 1)

@@ -11,7 +11,7 @@ from alexnet_lab.results.quantities import label, sample
 from alexnet_lab.results.runs import Runs
 from alexnet_lab.results.throughput import speed_up
 
-Names = Mapping[str, str]
+Names = Mapping[str, str]  # of all variants, in a sentence
 
 
 def finding(runs: Runs, topic: Topic) -> str:
@@ -20,21 +20,21 @@ def finding(runs: Runs, topic: Topic) -> str:
     If variants have different baselines, it says the difference that the topic names, or all. If
     accuracy is not compared, it says how the first quantity differs that is.
     """
-    claims = topic.claims.values()
+    claims, names = topic.claims.values(), {v: topic.names.get(v, v) for v in runs.variants}
     found = compare_variants(runs, claims)
     if found and "window_accuracy" not in {each.quantity for each in found}:
         first = [each for each in found if each.quantity == found[0].quantity]
-        return _each(first, topic.names, label(found[0].quantity, runs.compare))
+        return _each(first, names, label(found[0].quantity, runs.compare))
     if runs.compare.against and topic.effect:
         found = compare_variants(runs, claims, [(topic.effect.of, topic.effect.less)])
     found = [each for each in found if each.quantity == "window_accuracy"]
     if not found:
-        return _highest(runs, topic.names)
+        return _highest(runs, names)
     if all(isnan(each.difference.half) for each in found):
-        return f"{_highest(runs, topic.names)}; one run each, so no verdict"
+        return f"{_highest(runs, names)}; one run each, so no verdict"
     if runs.compare.against and len(found) > 1:
-        return _each(found, topic.names, "points of accuracy")
-    return _sentence(found, topic.names, runs)
+        return _each(found, names, "points of accuracy")
+    return _sentence(found, names)
 
 
 def benchmark_finding(rates: pd.DataFrame) -> str:
@@ -63,59 +63,56 @@ def points(values: Sequence[float]) -> str:
     return f"{' to '.join(dict.fromkeys(ends))} points"
 
 
-def named(variant: str, names: Names) -> str:
-    """A variant in a sentence."""
-    return names.get(variant, variant)
-
-
 def _each(found: Sequence[Comparison], names: Names, what: str) -> str:
     """Every difference, such as "Points of accuracy, against slow: +4.7 with speed"."""
-    others = list(dict.fromkeys(each.other for each in found))
-    base = named(others[0], names) if len(others) == 1 else "its own baseline each"
+    others = {each.other for each in found}
+    base = names[found[0].other] if len(others) == 1 else "its own baseline each"
     parts = []
     for each in found:
         number = f"{each.difference.mean:+.{1 if each.quantity == 'window_accuracy' else 2}f}"
         unsure = each.verdict in ("undecided", "undefined", "not comparable")
         word = f" ({each.verdict})" if unsure else ""
-        parts.append(f"{number.replace('-', '−')}{word} with {named(each.variant, names)}")
+        parts.append(f"{number.replace('-', '−')}{word} with {names[each.variant]}")
     return f"{what[:1].upper()}{what[1:]}, against {base}: {', '.join(parts)}"
 
 
-def _sentence(found: Sequence[Comparison], names: Names, runs: Runs) -> str:
-    base = named(found[0].other, names)
-    words: dict[str, str] = {}
-    verdicts = list(dict.fromkeys(each.verdict for each in found))
-    for verdict in verdicts:
-        same = [each for each in found if each.verdict == verdict]
-        who, many = listed([named(each.variant, names) for each in same]), len(same) > 1
-        by = points([each.difference.mean for each in same])
-        words[verdict] = {
-            "better": f"{who} add{'' if many else 's'} {by}",
-            "worse": f"{who} cost{'' if many else 's'} {by}",
-            "equivalent": f"{who} make{'' if many else 's'} no difference that matters",
-        }.get(verdict, f"{who} {'are' if many else 'is'} not told apart")
-        if verdict == "not comparable":
-            words[verdict] = f"{who} ran elsewhere, so cannot be compared"
+def _sentence(found: Sequence[Comparison], names: Names) -> str:
+    base, who = names[found[0].other], listed([names[each.variant] for each in found])
     by = points([each.difference.mean for each in found])
+    verdicts = list(dict.fromkeys(each.verdict for each in found))
+    words = [_words([e for e in found if e.verdict == verdict], names) for verdict in verdicts]
     if verdicts == ["worse"]:
-        who = listed([named(each.variant, names) for each in found])
         text = f"{base} is above {who}, by {by}"
     elif verdicts == ["better"] and len(found) > 2:
         text = f"{base} is {by} below the other {len(found)}"
-    elif len(runs.variants) == 2 and verdicts != ["undecided"]:
-        text = "; ".join(words.values())
+    elif len(names) == 2 and verdicts != ["undecided"]:
+        text = "; ".join(words)
     elif len(found) == 1 and verdicts == ["better"]:
-        text = f"{named(found[0].variant, names)} is {by} above {base}"
+        text = f"{who} is {by} above {base}"
     else:
-        text = "; ".join(
-            f"{part} from {base}" if "apart" in part else part for part in words.values()
-        )
+        text = "; ".join(f"{part} from {base}" if "apart" in part else part for part in words)
         text = text if "from" in text else f"{text}, against {base}"
     return text[:1].upper() + text[1:]
+
+
+def _words(same: Sequence[Comparison], names: Names) -> str:
+    """What is said of variants with the same verdict."""
+    who, many = listed([names[each.variant] for each in same]), len(same) > 1
+    by = points([each.difference.mean for each in same])
+    match same[0].verdict:
+        case "better":
+            return f"{who} add{'' if many else 's'} {by}"
+        case "worse":
+            return f"{who} cost{'' if many else 's'} {by}"
+        case "equivalent":
+            return f"{who} make{'' if many else 's'} no difference that matters"
+        case "not comparable":
+            return f"{who} ran elsewhere, so cannot be compared"
+    return f"{who} {'are' if many else 'is'} not told apart"
 
 
 def _highest(runs: Runs, names: Names) -> str:
     means: pd.Series[float] = sample("window_accuracy", runs).values.groupby("variant").mean()
     if means.isna().all():
         return "Every run diverged"
-    return f"Highest test accuracy: {named(str(means.idxmax()), names)}, {means.max():.1f} %"
+    return f"Highest test accuracy: {names[str(means.idxmax())]}, {means.max():.1f} %"

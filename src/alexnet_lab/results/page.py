@@ -39,23 +39,9 @@ TEMPLATES.filters |= {
     "base64": lambda data: base64.b64encode(data).decode(),
     "inline_markdown": MarkdownIt("commonmark", {"html": False}).renderInline,
 }
-TEMPLATES.globals |= {
-    "asides_table": tables.asides_table,
-    "by_colour": wall.by_colour,
-    "controls": report.controls,
-    "half_widths_off": wall.half_widths_off,
-    "leaders": explore.leaders,
-    "main_effect": pieces.main_effect,
-    "measured_words": tables.measured_words,
-    "off_words": tables.off_words,
-    "prizes": wall.prizes,
-    "setting": explore.setting,
-    "shows": report.PICTURES,
-    "sparks": pieces.sparks,
-    "track_of": wall.track_of,
-    "verdict_words": tables.verdict_words,
-    "verdicts": claims.VERDICTS,
-}
+TEMPLATES.globals.update(
+    claims=claims, explore=explore, pieces=pieces, report=report, tables=tables, wall=wall
+)
 
 
 @dataclass(frozen=True)

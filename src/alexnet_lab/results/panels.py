@@ -81,12 +81,10 @@ class Dots:
         texts = runs.compare.model_dump()
         axis.set(title=self.title.format(**texts), xlabel=self.unit.format(**texts))
         if self.from_zero:
-            axis.set_xlim(0, 1.15 * self._largest(runs))
-
-    def _largest(self, runs: Runs) -> float:
-        if "epochs_to_threshold" in self.quantities:
-            return float(runs.curves["epoch"].max())
-        return max(float(QUANTITIES[name].compute(runs).max()) for name in self.quantities)
+            largest = max(QUANTITIES[name].compute(runs).max() for name in self.quantities)
+            if "epochs_to_threshold" in self.quantities:
+                largest = runs.curves["epoch"].max()
+            axis.set_xlim(0, 1.15 * largest)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import isfinite, isnan
 from typing import NamedTuple
 
+from alexnet_lab.params.claims import Effect
 from alexnet_lab.results.explore import Chart, means
 from alexnet_lab.results.sections import Section
 from alexnet_lab.results.statistics import Estimate
@@ -82,68 +83,63 @@ def signed(number: float, unit: str = "") -> str:
 
 @dataclass(frozen=True)
 class MainEffect:
-    """The one difference that shows an exercise's answer: ours, the text's, and what is asked."""
+    """The one difference that shows an exercise's answer: ours, and the text's if it is shown."""
 
-    name: str
-    pair: str
-    ours: Estimate
+    section: Section
+    effect: Effect
     text: float | None
-    in_points: bool  # else a ratio
-    asked: str
-    cuts: tuple[float, float] | None
+
+    @property
+    def in_points(self) -> bool:
+        """Else it is a ratio."""
+        return self.section.name != "benchmark"
 
     @property
     def track(self) -> Track:
         """It on a line; what is in points has a zero."""
-        return Track(self.ours, text=self.text, zero=self.in_points)
-
-    @property
-    def unit(self) -> str:
-        """What follows the number."""
-        return " points" if self.in_points else "×"
+        return Track(self.section.effect, text=self.text, zero=self.in_points)
 
     @property
     def measured(self) -> str:
         """Ours, as a guess is answered."""
-        return signed(self.ours.mean, self.unit)
+        return self._signed(self.section.effect.mean)
 
     @property
     def words(self) -> str:
         """The text's and ours, with its interval."""
-        said = "" if self.text is None else f"the text {signed(self.text, self.unit)}, "
-        words = f"{said}ours {self.measured}"
-        if isnan(self.ours.low):
+        ours = self.section.effect
+        words = "" if self.text is None else f"the text {self._signed(self.text)}, "
+        words += f"ours {self.measured}"
+        if isnan(ours.low):
             return words
-        low, high = (signed(end, self.unit).split()[0] for end in (self.ours.low, self.ours.high))
+        low, high = (self._signed(end).removesuffix(" points") for end in (ours.low, ours.high))
         return f"{words} ({low} to {high})"
 
     @property
     def options(self) -> list[tuple[str, bool]]:
         """Three answers to guess from, and which one is right; none if nothing is asked."""
-        if not self.cuts:
+        if not self.effect.cuts:
             return []
-        low, high = self.cuts
-        right = (self.ours.mean >= low) + (self.ours.mean > high)
-        options = (f"less than {low:g}", f"{low:g} to {high:g}", f"more than {high:g}")
-        return [(each.replace("-", "−"), i == right) for i, each in enumerate(options)]
+        (low, high), ours = self.effect.cuts, self.section.effect.mean
+        options = {
+            f"less than {low:g}": ours < low,
+            f"{low:g} to {high:g}": low <= ours <= high,
+            f"more than {high:g}": ours > high,
+        }
+        return [(option.replace("-", "−"), right) for option, right in options.items()]
+
+    def _signed(self, number: float) -> str:
+        return signed(number, " points" if self.in_points else "×")
 
 
 def main_effect(section: Section, with_text: bool) -> MainEffect | None:
     """An exercise's main effect, beside the text's if that is shown; None if it has none."""
-    effect, topic = section.topic.effect, section.topic
+    effect = section.topic.effect
     if effect is None or isnan(section.effect.mean):
         return None
-    pair, text = "GPU ÷ CPU", topic.stated("speed_up").get(effect.of)
+    stated = section.topic.stated("final_accuracy" if effect.less else "speed_up")
+    text = stated.get(effect.of)
     if effect.less:
-        pair, stated = f"{effect.of} − {effect.less}", topic.stated("final_accuracy")
         both = {effect.of, effect.less} <= {*stated}
         text = stated[effect.of] - stated[effect.less] if both else None
-    return MainEffect(
-        section.name,
-        pair,
-        section.effect,
-        text if with_text else None,
-        in_points=section.name != "benchmark",
-        asked=effect.ask,
-        cuts=effect.cuts,
-    )
+    return MainEffect(section, effect, text if with_text else None)

@@ -76,22 +76,19 @@ def glance(sections: list[Section], takeaways: Ledger) -> pd.DataFrame:
 
     The claims that its controls test count with it.
     """
-    answered: list[tuple[str, str | None, Ledger]] = [
-        (
-            section.topic.question or section.name,
-            section.brief,
-            all_claims([section, *controls(section, sections)], {}),
-        )
-        for section in sections
-        if not section.topic.under
-    ]
-    if takeaways:
-        answered.append(("(The text's takeaways)", None, takeaways))
     rows = []
-    for question, brief, ledger in answered:
-        counts = {verdict: count or None for verdict, count in verdict_counts(ledger).items()}
-        rows.append({"question": question, "measured": brief, **counts})
+    for section in sections:
+        if not section.topic.under:
+            tested = all_claims([section, *controls(section, sections)], {})
+            question = section.topic.question or section.name
+            rows.append({"question": question, "measured": section.brief, **_counts(tested)})
+    if takeaways:
+        rows.append({"question": "(The text's takeaways)", "measured": None, **_counts(takeaways)})
     return frame(rows, "question")
+
+
+def _counts(ledger: Ledger) -> dict[str, int | None]:
+    return {verdict: count or None for verdict, count in verdict_counts(ledger).items()}
 
 
 def in_order(sections: list[Section]) -> list[Section]:

@@ -13,8 +13,6 @@ from alexnet_lab.results.quantities import QUANTITIES, sample
 from alexnet_lab.results.runs import Runs
 from alexnet_lab.results.statistics import FEWEST, NOTHING, Estimate, level_of_each
 
-STARS = "A star marks what ran in other arithmetic or on other hardware than {}."
-
 
 @dataclass(frozen=True)
 class Section:
@@ -76,10 +74,14 @@ def how_sure(runs: Runs, size: int) -> str:
         if size > 1
         else "that of the difference too"
     )
-    stars = f" {STARS.format(runs.compare.baseline)}" if runs.apart else ""
+    stars = (
+        " A star marks what ran in other arithmetic or on other hardware than "
+        f"{runs.compare.baseline}."
+    )
     return (
         f"Intervals of means are 95 % each; {differences}, and are "
-        f"{100 * level_of_each(size):.4g} % each. The spread of accuracy is {spread}.{stars}"
+        f"{100 * level_of_each(size):.4g} % each. The spread of accuracy is {spread}."
+        f"{stars if runs.apart else ''}"
     )
 
 

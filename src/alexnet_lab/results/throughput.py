@@ -17,8 +17,6 @@ from alexnet_lab.results.statistics import Sample
 GTX_580 = 3072  # MiB of the GPU that AlexNet was trained on (Krizhevsky et al., 2012), two of them
 BATCH_OF_2012 = 128  # images; half of each network on either GPU
 MIB = 2**20
-
-
 PUBLISHED = Path(__file__).with_name("published.csv")  # on 224×224 images, measured by others
 
 
