@@ -116,10 +116,9 @@ def _labelled(colour: Colours, diverged: "pd.Series[float]") -> Colours:
     """The colours by the text of the legend, which says which variants diverged."""
     labels = {}
     for variant, shade in colour.items():
-        runs = diverged[diverged.index.get_level_values("variant") == variant]
-        note = ""
-        if runs.notna().any():
-            note = f": diverged at epoch {runs.min():g} ({runs.count()} of {len(runs)})"
+        epochs, note = diverged.xs(variant, level="variant"), ""
+        if epochs.notna().any():
+            note = f": diverged at epoch {epochs.min():g} ({epochs.count()} of {len(epochs)})"
         labels[f"{variant}{note}"] = shade
     return labels
 

@@ -62,13 +62,13 @@ class Content:
     @property
     def mains(self) -> list[Section]:
         """The exercises without their controls; a benchmark without a speed-up stands last."""
-        found = [section for section in self.sections if not section.topic.under]
+        found = report.mains(self.sections)
         return sorted(found, key=lambda s: s.name == "benchmark" and "speed_up" not in s.measured)
 
     @property
     def ledger(self) -> Ledger:
         """Every claim by its id."""
-        return report.all_claims([*self.sections], self.takeaways)
+        return report.all_claims(self.sections, self.takeaways)
 
     @property
     def asides(self) -> tuple[Aside, ...]:

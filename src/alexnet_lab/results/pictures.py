@@ -5,7 +5,6 @@ seed to the highest.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -29,13 +28,12 @@ Picture = Literal["loss_and_rate", "layer_gradients"]
 
 def loss_and_rate(runs: Runs, _: Models) -> Figure:
     """Training and test loss above, the learning rate beneath, on one axis of epochs."""
-    shown = replace(runs, curves=before_divergence(runs))
-    colour = colours(runs.variants)
+    curves, colour = before_divergence(runs), colours(runs.variants)
     with mpl.rc_context(fname=STYLE):
         figure = Figure(figsize=(WIDTH, 3 * ROW), layout="constrained")
         axes = figure.subplots(3, 1, sharex=True, height_ratios=(4, 3, 3))
         for axis, column in zip(axes, ("train_loss", "test_loss", "lr"), strict=True):
-            for variant, rows in shown.curves.groupby("variant", sort=False):
+            for variant, rows in curves.groupby("variant", sort=False):
                 by_seed = rows.pivot(index="epoch", columns="seed", values=column)
                 drawn = _band(axis, by_seed, by_seed.mean(axis=1), colour[str(variant)])
                 drawn.set_drawstyle("steps-mid" if column == "lr" else "default")
@@ -43,9 +41,8 @@ def loss_and_rate(runs: Runs, _: Models) -> Figure:
         axes[0].set_title("Loss, and the rate beneath it")
         axes[2].set(yscale="log", xlabel="epoch")
         axes[2].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-        axes[2].set_xlim(shown.curves["epoch"].min() - 0.5, shown.curves["epoch"].max() + 0.5)
-        lines = [Line2D([], [], color=c, lw=3, label=name) for name, c in colour.items()]
-        _legend(figure, lines, "mean", 6)
+        axes[2].set_xlim(curves["epoch"].min() - 0.5, curves["epoch"].max() + 0.5)
+        _legend(figure, colour, "mean", 6)
     return figure
 
 
@@ -77,12 +74,12 @@ def layer_gradients(runs: Runs, models: Models) -> Figure:
         for axis in axes[:, 0]:
             axis.set_ylabel("norm of the weights' gradient")
         words = ["before the first step", *(f"after epoch {epoch - 1}" for epoch in epochs[1:])]
-        lines = [Line2D([], [], color=c, lw=3, label=w) for c, w in zip(shades, words, strict=True)]
-        _legend(figure, lines, "median", 5)
+        _legend(figure, dict(zip(words, shades, strict=True)), "median", 5)
     return figure
 
 
-def _legend(figure: Figure, lines: list[Line2D], what: str, columns: int) -> None:
+def _legend(figure: Figure, colour: Mapping[str, str], what: str, columns: int) -> None:
+    lines = [Line2D([], [], color=shade, lw=3, label=name) for name, shade in colour.items()]
     note = f"line: {what} over seeds; band: lowest to highest seed"
     place: Any = {"loc": "outside upper center", "ncols": columns}
     figure.legend(handles=lines, **place, title=note, title_fontsize=9)

@@ -1,6 +1,6 @@
 """REPORT.md: each exercise's question, what was measured, and on which machine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from platform import python_version
 from typing import Any
@@ -22,7 +22,7 @@ PICTURES = {  # what those of claims.yaml show
 
 
 def report(
-    sections: list[Section],
+    sections: Sequence[Section],
     takeaways: Ledger,
     topics: Topics,
     remarks: list[str],
@@ -38,10 +38,13 @@ def report(
         "# AlexNet Lab: what was measured",
         banner,
         _verdicts(all_claims(sections, takeaways), of_the_study=not remarks),
-        f"![{'. '.join(section.finding for section in sections if not section.topic.under)}.]"
-        "(plots/overview.png)",
+        f"![{'. '.join(section.finding for section in mains(sections))}.](plots/overview.png)",
         markdown(glance(sections, takeaways)),
-        *map(_section, in_order(sections)),
+        *(
+            _section(each)
+            for section in mains(sections)
+            for each in (section, *controls(section, sections))
+        ),
         *(["## Takeaways", markdown(claims_table(takeaways))] if takeaways else []),
         *(["## Said, not for measuring", markdown(asides_table(asides))] if asides else []),
         "## Made with",
@@ -51,7 +54,7 @@ def report(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def all_claims(sections: list[Section], takeaways: Ledger) -> Ledger:
+def all_claims(sections: Sequence[Section], takeaways: Ledger) -> Ledger:
     """Every claim of the text by its id."""
     ledgers = [*(section.ledger for section in sections), takeaways]
     return {key: finding for ledger in ledgers for key, finding in ledger.items()}
@@ -71,17 +74,16 @@ def _verdicts(ledger: Ledger, of_the_study: bool) -> str:
     )
 
 
-def glance(sections: list[Section], takeaways: Ledger) -> pd.DataFrame:
+def glance(sections: Sequence[Section], takeaways: Ledger) -> pd.DataFrame:
     """One row per exercise: its question, the answer in brief, how many claims hold.
 
     The claims that its controls test count with it.
     """
     rows = []
-    for section in sections:
-        if not section.topic.under:
-            tested = all_claims([section, *controls(section, sections)], {})
-            question = section.topic.question or section.name
-            rows.append({"question": question, "measured": section.brief, **_counts(tested)})
+    for section in mains(sections):
+        tested = all_claims([section, *controls(section, sections)], {})
+        question = section.topic.question or section.name
+        rows.append({"question": question, "measured": section.brief, **_counts(tested)})
     if takeaways:
         rows.append({"question": "(The text's takeaways)", "measured": None, **_counts(takeaways)})
     return frame(rows, "question")
@@ -91,17 +93,12 @@ def _counts(ledger: Ledger) -> dict[str, int | None]:
     return {verdict: count or None for verdict, count in verdict_counts(ledger).items()}
 
 
-def in_order(sections: list[Section]) -> list[Section]:
-    """Each exercise, and after it the controls that stand under it."""
-    return [
-        each
-        for section in sections
-        if not section.topic.under
-        for each in (section, *controls(section, sections))
-    ]
+def mains(sections: Sequence[Section]) -> list[Section]:
+    """The exercises without their controls."""
+    return [section for section in sections if not section.topic.under]
 
 
-def controls(section: Section, sections: list[Section]) -> list[Section]:
+def controls(section: Section, sections: Sequence[Section]) -> list[Section]:
     """The controls that stand under an exercise."""
     return [other for other in sections if other.topic.under == section.name]
 
@@ -129,7 +126,7 @@ def _section(section: Section) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def ledger(sections: list[Section], takeaways: Ledger) -> dict[str, Any]:
+def ledger(sections: Sequence[Section], takeaways: Ledger) -> dict[str, Any]:
     """Every claim's entry in metrics/claims.json, by its id."""
     return {key: finding.row() for key, finding in all_claims(sections, takeaways).items()}
 

@@ -34,6 +34,7 @@ READ = ("params.yaml", "metrics/")
 MOST = 6  # changes in the first line; the table has all
 BEFORE, NOW = "before", "now"
 Files = Mapping[Path, str]  # their texts
+GUESSING = "no better than guessing"
 APART = "A star: other arithmetic or hardware than before, so not paired, and not the change alone."
 
 
@@ -109,17 +110,15 @@ def table(moved: list[Change]) -> pd.DataFrame:
         margin = change.setup.compare.margins.get("window_accuracy")
         chance = 100 / image_set(change.setup.images).classes
         guesses = sample.mean(NOW).low <= chance < sample.mean(BEFORE).low  # not of one seed
+        star = "" if change.paired else "*"
         rows.append(
             {
-                "accuracy, last epochs (%)": f"{change.exercise} {change.variant}"
-                + "*" * (not change.paired),
+                "accuracy, last epochs (%)": f"{change.exercise} {change.variant}{star}",
                 "seeds": difference.n,
                 BEFORE: f"{sample.mean(BEFORE).mean:.2f}",
                 NOW: f"{sample.mean(NOW).mean:.2f}",
                 "difference (points)": plus_minus(difference.mean, difference.half, 2, "+"),
-                "verdict": "no better than guessing"
-                if guesses
-                else judge(difference, margin, "higher"),
+                "verdict": GUESSING if guesses else judge(difference, margin, "higher"),
             }
         )
     return frame(rows, "accuracy, last epochs (%)")
@@ -129,8 +128,8 @@ def headline(what: str, rows: pd.DataFrame) -> str:
     """What the change did, in one line: the largest differences first."""
     by_size = rows["difference (points)"].map(lambda text: -abs(float(text.split()[0])))
     parts = [
-        f"{name} no better than guessing"
-        if row["verdict"] == "no better than guessing"
+        f"{name} {GUESSING}"
+        if row["verdict"] == GUESSING
         else f"{name} {row['difference (points)']} points ({row['verdict']})"
         for name, row in rows.loc[by_size.sort_values().index].head(MOST).iterrows()
     ]
@@ -177,13 +176,8 @@ xychart-beta
 
 def changed(before: dict[str, Any], now: dict[str, Any]) -> pd.DataFrame:
     """One row per claim whose verdict changed; – if it was, or is, not in the ledger."""
-    verdicts = pd.DataFrame(
-        {
-            when: {k: v["verdict"] for k, v in ledger.items()}
-            for when, ledger in ((BEFORE, before), (NOW, now))
-        },
-        dtype=object,
-    ).fillna("–")
+    old, new = ({key: row["verdict"] for key, row in each.items()} for each in (before, now))
+    verdicts = pd.DataFrame({BEFORE: old, NOW: new}, dtype=object).fillna("–")
     return verdicts[verdicts[BEFORE] != verdicts[NOW]].rename_axis("claim")
 
 
