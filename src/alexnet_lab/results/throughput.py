@@ -102,15 +102,13 @@ def by_step(timing: pd.DataFrame) -> dict[str, Sample]:
     the mean over batch sizes. What was not measured is left out.
     """
     timed = timing.dropna(subset=["seconds"])
-    steps = timed["iteration"].max()
+    index = [timed["variant"], timed["batch_size"].map(str), timed["iteration"]]
+    rows = timed.set_index(index).rename_axis(["device", "variant", "seed"])
     found: dict[str, pd.Series[float]] = {}
-    for name, rows in timed.groupby("variant"):
-        index = pd.MultiIndex.from_arrays(
-            [rows["batch_size"].map(str), rows["iteration"]], names=["variant", "seed"]
-        )
-        seconds = pd.Series(rows["seconds"].to_numpy(), index)
-        found[f"{name}_seconds"] = seconds * steps
-        found[f"{name}_rate"] = pd.Series(rows["batch_size"].to_numpy(), index) / seconds
+    for device in rows["variant"].unique():
+        steps = rows.xs(device, level="device")
+        found[f"{device}_seconds"] = steps["seconds"] * timed["iteration"].max()
+        found[f"{device}_rate"] = steps["batch_size"] / steps["seconds"]
     if {"cpu_seconds", "gpu_seconds"} <= found.keys():
         ratios = (found["cpu_seconds"] / found["gpu_seconds"]).dropna()
         mean = pd.concat({"mean": ratios.groupby("seed").mean()}, names=["variant"])
