@@ -97,9 +97,8 @@ class Differences:
         values = sample("window_accuracy", runs).values
         for row, each in enumerate(found):
             mean = each.difference
-            pairs = paired(values, each.variant, each.other)
+            pairs = paired(values, each.variant, each.other)[: mean.n]  # none if not comparable
             text = f"{mean.mean:+.2f}: {each.verdict}" if mean.n else each.verdict
-            pairs = pairs if mean.n else pairs[:0]
             draw_row(axis, row, pairs, mean, text, colour[each.variant])
         if found:
             axis.axvspan(-found[0].margin, found[0].margin, color="grey", alpha=0.18, lw=0)

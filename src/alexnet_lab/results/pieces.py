@@ -61,7 +61,8 @@ def sparks(chart: Chart) -> list[tuple[str, str]]:
     """A small curve of each variant's means: its colour, and its points for SVG."""
     lines = means(chart, chart["first"][0])
     known = [value for line in lines.values() for value in line if value is not None]
-    low, height = min(known, default=0), (max(known, default=0) - min(known, default=0)) or 1
+    low, high = min(known, default=0), max(known, default=0)
+    height = (high - low) or 1
     drawn = []
     for variant, line in lines.items():
         step = 100 / max(1, len(line) - 1)

@@ -147,8 +147,8 @@ def what_changed(before: Study | None, now: Study, moved: list[Change]) -> str:
         for study in (before, now):
             known = change.variant in study.exercises[change.exercise].variants
             recipe = study.recipe(change.exercise, change.variant).model_dump() if known else {}
-            how = {"threads": study.threads, "held_back": study.data.held_back}
-            recipes.append(leaves(recipe | how | {"source": study.data.source}))
+            data = {"held_back": study.data.held_back, "source": study.data.source}
+            recipes.append(leaves(recipe | {"threads": study.threads} | data))
         old, new = recipes
         for key in {**old, **new}:
             if old.get(key) != new.get(key):

@@ -34,18 +34,16 @@ def summary_table(summary: Summary, compare: Compare) -> pd.DataFrame:
     for variant, numbers in summary.items():
         row: dict[str, Any] = {"variant": starred(variant, numbers)}
         for name in QUANTITIES:
-            if f"{name}{CI}" not in numbers:
-                continue
-            row[label(name, compare)] = with_interval(numbers, name)
+            if f"{name}{CI}" in numbers:
+                row[label(name, compare)] = with_interval(numbers, name)
             if name == "epochs_to_threshold" and reached:
                 reaching = f"seeds reaching {compare.threshold:g} %"
                 row[reaching] = numbers["seeds_reaching_threshold"]
         row |= {label(name, compare): numbers[name] for name in FINAL_LOSSES}
         for key in ("seeds_diverged", "diverged_from_epoch"):
-            if any(key in others for others in summary.values()):
-                row[key.replace("_", " ")] = numbers.get(key)
+            row[key.replace("_", " ")] = numbers.get(key)
         rows.append(row)
-    return frame(rows, "variant").dropna(axis=1, how="all")  # a threshold that nobody reaches
+    return frame(rows, "variant").dropna(axis=1, how="all")  # where no variant has anything
 
 
 def starred(variant: str, numbers: Mapping[str, Any]) -> str:
@@ -56,7 +54,7 @@ def starred(variant: str, numbers: Mapping[str, Any]) -> str:
 def plus_minus(
     mean: float | None, half: float | None, digits: int, sign: Literal["", "+"] = ""
 ) -> str | None:
-    """Such as "97.75 ± 0.23"; without the interval if that is undefined, None if both are."""
+    """Such as "97.75 ± 0.23"; without the interval if that is undefined, None if the mean is."""
     if mean is None or isnan(mean):
         return None
     interval = "" if half is None or isnan(half) else f" ± {half:.{digits}f}"
