@@ -63,11 +63,8 @@ class Finding:
     @property
     def unit(self) -> str:
         """× after a ratio."""
-        speed_up = getattr(self.claim, "quantity", "") == "speed_up"
-        ratio = isinstance(self.claim, kinds.Ratio) or (
-            speed_up and isinstance(self.claim, kinds.Value)
-        )
-        return "×" if ratio else ""
+        speed_up = isinstance(self.claim, kinds.Value) and self.claim.quantity == "speed_up"
+        return "×" if speed_up or isinstance(self.claim, kinds.Ratio) else ""
 
     def row(self) -> dict[str, float | int | str]:
         """The claim's entry in metrics/claims.json."""

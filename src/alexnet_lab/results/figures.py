@@ -69,9 +69,8 @@ def training_figure(
         for name, axis in zip(panels, axes, strict=False):
             PANELS[name].draw(axis, shown, colour, comparisons)
         seeds = runs.curves["seed"].nunique()
-        note = f"{seeds} seeds: thin lines, dots; bar and line: mean, 95 % interval"
-        if seeds == 1:
-            note = "one run each"
+        several = f"{seeds} seeds: thin lines, dots; bar and line: mean, 95 % interval"
+        note = several if seeds > 1 else "one run each"
         if runs.apart:
             stars = f"* in other arithmetic or on other hardware than {runs.compare.baseline}"
             figure.supxlabel(stars, fontsize=9)
@@ -96,7 +95,7 @@ def overview_figure(exercises: Mapping[str, Runs], topics: Topics) -> Figure:
                 draw_row(axis, row, by_seed, more, number(by_seed, quantity), colour[variant])
                 if variant in stated:
                     axis.plot(stated[variant], row, **cross)
-            label_rows(axis, colour, runs.apart)
+            label_rows(axis, [runs.starred(variant) for variant in colour])
             if runs.apart:
                 figure.supxlabel("* in other arithmetic or on other hardware", fontsize=9)
             title = fill(finding(runs, topics[name]), 46)

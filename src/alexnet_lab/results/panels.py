@@ -75,7 +75,7 @@ class Dots:
                 by_seed, mean = values.runs[variant], values.mean(variant)
                 text, tall = number(by_seed, quantity), 7 if count == 1 else 6
                 draw_row(axis, row - offset, by_seed, mean, text, colour[variant], marker, tall)
-        label_rows(axis, colour, runs.apart)
+        label_rows(axis, [runs.starred(variant) for variant in colour])
         if self.zero_line:
             axis.axvline(0, color="grey", lw=1)
         texts = runs.compare.model_dump()
@@ -103,13 +103,12 @@ class Differences:
         if found:
             axis.axvspan(-found[0].margin, found[0].margin, color="grey", alpha=0.18, lw=0)
         axis.axvline(0, color="grey", lw=1)
-        label_rows(axis, {each.variant: "" for each in found}, runs.apart)
         title = f"Accuracy minus that of {runs.compare.baseline}"
+        labels, size = [runs.starred(each.variant) for each in found], 10
         if runs.compare.against:
             title = "Accuracy minus that of the other"
-            stars = ["*" * (each.variant in runs.apart) for each in found]
-            labels = [f"{c.variant}{s}\n− {c.other}" for c, s in zip(found, stars, strict=True)]
-            axis.set_yticks(range(len(labels)), labels, fontsize=8)
+            labels, size = [f"{runs.starred(c.variant)}\n− {c.other}" for c in found], 8
+        label_rows(axis, labels, size)
         words = "points, last epochs; better, worse: misses zero;\nequivalent: line in the grey"
         axis.set(title=title)
         axis.set_xlabel(words, fontsize=9)
@@ -193,10 +192,9 @@ def number(by_seed: "pd.Series[float]", quantity: Measure) -> str:
     return f"{defined.mean():.{quantity.digits}f}{of}"
 
 
-def label_rows(axis: Axes, variants: Colours, apart: set[str]) -> None:
-    """Name the rows; a star marks what ran elsewhere than the baseline."""
-    names = [name + "*" * (name in apart) for name in variants]
-    axis.set_yticks(range(len(names)), names)
+def label_rows(axis: Axes, names: Sequence[str], size: int = 10) -> None:
+    """Name the rows of dots, from the top."""
+    axis.set_yticks(range(len(names)), names, fontsize=size)
     axis.set_ylim(max(len(names), 1) - 0.5, -0.75)
     axis.margins(x=0.15)
     axis.grid(axis="y", visible=False)

@@ -10,13 +10,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from alexnet_lab import cli, console, params
-from alexnet_lab.data.sources import image_set
 from alexnet_lab.machine.files import replace
 from alexnet_lab.machine.hardware import this_machine
 from alexnet_lab.params.study import Exercise
 from alexnet_lab.results.figures import training_figure
 from alexnet_lab.results.panels import PANELS, Lines
-from alexnet_lab.results.runs import Runs
+from alexnet_lab.results.runs import runs_of
 from alexnet_lab.runs.records import Record, curves, timing
 from alexnet_lab.runs.site import Site
 from alexnet_lab.runs.stage import known_epochs
@@ -55,11 +54,11 @@ def figure_of(exercise: Exercise, known: dict[str, list[Record]]) -> Figure:
     """
     panels = [name for name in exercise.compare.panels if isinstance(PANELS[name], Lines)]
     compare = exercise.compare.model_copy(update={"panels": panels})
-    frames = (
+    frames = [
         pd.concat([pd.DataFrame(rows(records)).assign(variant=v) for v, records in known.items()])
         for rows in (curves, timing)
-    )
-    runs = Runs(next(frames), next(frames), compare, image_set(exercise.images).classes)
+    ]
+    runs = runs_of(exercise.model_copy(update={"compare": compare}), *frames)
     return training_figure(runs, list(exercise.variants))
 
 

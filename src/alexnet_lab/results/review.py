@@ -25,7 +25,7 @@ from alexnet_lab.machine.files import read_json
 from alexnet_lab.params.study import Exercise, Study
 from alexnet_lab.results.explore import leaves
 from alexnet_lab.results.quantities import QUANTITIES
-from alexnet_lab.results.runs import Runs
+from alexnet_lab.results.runs import Runs, runs_of
 from alexnet_lab.results.statistics import Sample, judge, level_of_each
 from alexnet_lab.results.tables import frame, markdown, plus_minus
 
@@ -91,8 +91,8 @@ def changes(study: Study, base: Files, now: Files) -> tuple[list[Change], list[s
 
 
 def _runs(exercise: Exercise, curves: str, timing: str) -> Runs:
-    frames = (pd.read_csv(io.StringIO(text)).assign(variant="") for text in (curves, timing))
-    return Runs(next(frames), next(frames), exercise.compare, image_set(exercise.images).classes)
+    frames = [pd.read_csv(io.StringIO(text)).assign(variant="") for text in (curves, timing)]
+    return runs_of(exercise, *frames)
 
 
 def table(moved: list[Change]) -> pd.DataFrame:

@@ -37,6 +37,10 @@ class Runs:
         here = self.places.get(self.compare.baseline)
         return {name for name, place in self.places.items() if here and place != here}
 
+    def starred(self, variant: str) -> str:
+        """The name, with a star if it ran elsewhere than the baseline."""
+        return f"{variant}*" if variant in self.apart else variant
+
     @property
     def variants(self) -> list[str]:
         """The names of the variants, in the order of params.yaml."""
@@ -50,8 +54,12 @@ def read(exercise: Exercise, curves: Path, timing: Path) -> Runs:
 
 def read_curves(exercise: Exercise, curves: Path) -> Runs:
     """Read an exercise's runs without their times. UserError if a file is missing."""
-    rows = read_runs(curves, exercise.variants)
-    return Runs(rows, pd.DataFrame(), exercise.compare, image_set(exercise.images).classes)
+    return runs_of(exercise, read_runs(curves, exercise.variants), pd.DataFrame())
+
+
+def runs_of(exercise: Exercise, curves: pd.DataFrame, timing: pd.DataFrame) -> Runs:
+    """An exercise's runs from their rows."""
+    return Runs(curves, timing, exercise.compare, image_set(exercise.images).classes)
 
 
 def read_runs(folder: Path, variants: Iterable[str]) -> pd.DataFrame:
