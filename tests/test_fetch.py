@@ -24,9 +24,10 @@ from alexnet_lab.data import fetch as module
 from alexnet_lab.data import sources
 from alexnet_lab.data.datasets import Dataset
 from alexnet_lab.data.fetch import fetch, from_folder, from_npm, from_official
-from alexnet_lab.data.sample import PER_CLASS, choose, read_sample, write_sample
+from alexnet_lab.data.sample import read_sample
 from alexnet_lab.data.sources import IMAGE_SETS, Archive, ImageSet, SourceError, gunzip, members
 from alexnet_lab.errors import UserError
+from tools.sample import PER_CLASS, choose, write_sample
 
 ROOT = Path(__file__).parent.parent
 every_data_set = pytest.mark.parametrize("name", IMAGE_SETS)

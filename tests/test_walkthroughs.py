@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import yaml
 
-from alexnet_lab.data.sample import write_sample
 from tests.test_pipeline import (
     EXERCISES,
     ROOT,
@@ -22,6 +21,7 @@ from tests.test_pipeline import (
     stages_run,
     variants,
 )
+from tools.sample import write_sample
 
 SECTIONS = {
     title: re.findall(r"```diff\n(.*?)```", text, re.DOTALL)

@@ -33,25 +33,18 @@ def follow(
 
     Without a terminal, or on a dumb one, print one line per epoch that was trained.
     """
-    if not console.is_terminal or console.is_dumb_terminal:
-        for record, trained in records:
-            epoch = record.epoch
-            if trained:
-                console.print(
-                    f"{titles[epoch.seed]} epoch {epoch.epoch}/{total}: {_numbers(epoch)}"
-                )
-            yield record
-        return
+    live = console.is_terminal and not console.is_dumb_terminal
     plain = Column(no_wrap=True)
     shown = ("description}", "completed}/{task.total}", "fields[curve]:<16}", "fields[numbers]}")
     columns = [TextColumn(f"{{task.{field}", table_column=plain) for field in shown]
     accuracies: dict[int, list[float]] = {seed: [] for seed in titles}
-    with Progress(*columns, TimeRemainingColumn(compact=True), console=console) as progress:
+    left = TimeRemainingColumn(compact=True)
+    with Progress(*columns, left, console=console, disable=not live) as progress:
         bars = {
             seed: progress.add_task(title, total=total, numbers="", curve="")
             for seed, title in titles.items()
         }
-        for record, _ in records:
+        for record, trained in records:
             epoch, so_far = record.epoch, accuracies[record.epoch.seed]
             so_far[epoch.epoch - 1 :] = [epoch.test_accuracy]
             progress.update(
@@ -60,13 +53,16 @@ def follow(
                 curve=sparkline(so_far),
                 numbers=f"{epoch.test_accuracy:5.2f} %",
             )
+            if trained and not live:
+                say(line_of(titles[epoch.seed], epoch, total))
             yield record
 
 
-def _numbers(epoch: Epoch) -> str:
+def line_of(title: str, epoch: Epoch, total: int) -> str:
+    """An epoch in one line of a log."""
     return (
-        f"loss {epoch.train_loss:.4f}, test accuracy {epoch.test_accuracy:.2f} %, "
-        f"{epoch.seconds:.1f} s"
+        f"{title} epoch {epoch.epoch}/{total}: loss {epoch.train_loss:.4f}, "
+        f"test accuracy {epoch.test_accuracy:.2f} %, {epoch.seconds:.1f} s"
     )
 
 

@@ -20,8 +20,9 @@ from rich.progress import Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from alexnet_lab.cluster.stretches import Stretch, paths, stretches
 from alexnet_lab.cluster.worker import OURS, Terms, give, gradient_error, take, train
-from alexnet_lab.console import console
+from alexnet_lab.console import console, line_of
 from alexnet_lab.errors import UserError
+from alexnet_lab.learning.epoch import Epoch
 from alexnet_lab.machine.hardware import SMALLER, Hardware, this_machine
 from alexnet_lab.machine.processes import SIGNALS
 from alexnet_lab.runs import names
@@ -239,11 +240,7 @@ class Table(Progress):
         self.left[piece.name] -= 1
         self.advance(self.all, self.left[piece.name] >= 0)
         if not LIVE:
-            console.print(
-                f"{run.title} epoch {number}/{total}: loss {epoch['train_loss']:.4f}, "
-                f"test accuracy {epoch['test_accuracy']:.2f} %, {epoch['seconds']:.1f} s, "
-                f"worker {worker}"
-            )
+            console.print(f"{line_of(run.title, Epoch(**epoch), total)}, worker {worker}")
 
     def end(self, piece: Stretch) -> None:
         """A stretch has ended, well or not."""

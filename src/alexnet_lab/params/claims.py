@@ -33,6 +33,15 @@ class Measurable(Claimed):
     @property
     def steps(self) -> tuple[tuple[str, ...], ...]:
         """The pairs of which the first is said to have more; a bound has one variant alone."""
+        match self:
+            case Order():
+                return tuple(pairwise(self.order))
+            case More(kind="more"):
+                return tuple((self.of, other) for other in self.than)
+            case More():
+                return tuple((other, self.of) for other in self.than)
+            case Below():
+                return ((self.of,),)
         return ()
 
     @property
@@ -75,11 +84,6 @@ class Order(Measurable):
     kind: Literal["order"]
     order: Annotated[tuple[str, ...], Field(min_length=2)]
 
-    @property
-    def steps(self) -> tuple[tuple[str, ...], ...]:
-        """Each variant and the next."""
-        return tuple(pairwise(self.order))
-
 
 class More(Measurable):
     """A quantity of one variant is more, or less, than that of each of the others."""
@@ -88,12 +92,6 @@ class More(Measurable):
     of: str
     than: Annotated[tuple[str, ...], Field(min_length=1)]
 
-    @property
-    def steps(self) -> tuple[tuple[str, ...], ...]:
-        """The variant and each of the others, or the other way round."""
-        pairs = tuple((self.of, other) for other in self.than)
-        return pairs if self.kind == "more" else tuple(pair[::-1] for pair in pairs)
-
 
 class Below(Measurable):
     """A quantity of one variant is less than a number."""
@@ -101,11 +99,6 @@ class Below(Measurable):
     kind: Literal["below"]
     of: str
     below: Number
-
-    @property
-    def steps(self) -> tuple[tuple[str, ...], ...]:
-        """The variant."""
-        return ((self.of,),)
 
 
 class Within(Claimed):

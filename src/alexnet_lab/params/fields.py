@@ -1,7 +1,6 @@
 """The kinds of values that params.yaml and claims.yaml are made of, and their checks."""
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -66,13 +65,9 @@ class Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, data: Any) -> Any:
-        unknown = sorted(map(str, set(data) - set(cls.model_fields))) if is_map(data) else []
+        here = set(data) if isinstance(data, dict) else set()
+        unknown = sorted(map(str, here - set(cls.model_fields)))
         if unknown and not cls.model_config.get("extra"):
             known = ", ".join(cls.model_fields)
             raise ValueError(f"has the unknown key {shown(unknown[0])}; allowed here: {known}")
         return data
-
-
-def is_map(data: Any) -> bool:
-    """Whether YAML read a mapping there."""
-    return isinstance(data, Mapping)

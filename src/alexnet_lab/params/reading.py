@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from alexnet_lab.errors import UserError
 from alexnet_lab.params.claims import Measurable, Topic, Topics
-from alexnet_lab.params.fields import is_map, name_of, shown
+from alexnet_lab.params.fields import name_of, shown
 from alexnet_lab.params.study import Study
 
 LONGEST = 285  # characters of a message after the file's name
@@ -92,7 +92,7 @@ def _one_line(text: str) -> str:
 
 
 def _validated(kind: TypeAdapter[Any], raw: Any, name: str, known: Sequence[str], rest: str) -> Any:
-    if not is_map(raw):
+    if not isinstance(raw, dict):
         raise UserError(f"{name} should be a mapping of names to values.")
     try:
         for key in raw:
@@ -132,7 +132,7 @@ def _sentence(error: ValidationError, raw: Any, known: Sequence[str], rest: str)
         words = re.findall(r"'\w+'", message)
         near = ", ".join(get_close_matches(f"'{got}'"[:60], words, cutoff=0))
         message = f"should be one of {len(words)} words that params/study.py lists, such as {near}"
-    echoed = fault["type"] not in ("missing", "too_short") and not is_map(got)
+    echoed = fault["type"] not in ("missing", "too_short") and not isinstance(got, dict)
     return f"{key} {message[0].lower()}{message[1:]}{f', not {shown(got)}' if echoed else ''}."
 
 
@@ -140,11 +140,11 @@ def _written(location: tuple[int | str, ...], raw: Any, missing: bool) -> str:
     """The location as a dotted key, without the union tags that pydantic adds."""
     path, node, tagged = "", raw, False
     for index, step in enumerate(location):
-        if is_map(node) and not tagged and step in (node.get("kind"), node.get("op")):
+        if isinstance(node, dict) and not tagged and step in (node.get("kind"), node.get("op")):
             tagged = True  # a key may have the same name as the tag
             continue
         tagged = False
-        if is_map(node) and step in node:
+        if isinstance(node, dict) and step in node:
             path, node = f"{path}.{step}", node[step]
         elif isinstance(node, list | tuple) and isinstance(step, int) and step < len(node):
             path, node = f"{path}[{step}]", node[step]

@@ -1,69 +1,32 @@
 """params.yaml as a whole: the exercises, the benchmark, and the what-ifs above them."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.params.fields import (
-    Count,
-    Integer,
-    Name,
-    Number,
-    Positive,
-    Seeds,
-    Strict,
-    is_map,
-    shown,
-)
+from alexnet_lab.params.fields import Count, Integer, Name, Number, Positive, Seeds, Strict, shown
 from alexnet_lab.params.recipes import Arithmetic, Recipe
 
 OVERRIDES = ("lr", "epochs", "batch_size")  # top-level keys that override every recipe
 
 # What an exercise's figure can show: results/panels.py draws each.
-Panel = Literal[
-    "train_loss",
-    "test_loss",
-    "train_and_test_loss",
-    "test_accuracy",
-    "gradient_norm",
-    "learning_rate",
-    "window_accuracy",
-    "final_accuracy",
-    "differences",
-    "epochs_to_threshold",
-    "gap",
-    "seconds",
-]
+_Lines = Literal["train_loss", "test_loss", "train_and_test_loss", "test_accuracy"]
+_Measured = Literal["gradient_norm", "learning_rate", "seconds"]
+_Dots = Literal["window_accuracy", "final_accuracy", "differences", "epochs_to_threshold", "gap"]
+Panel = Literal[_Lines, _Measured, _Dots]
 
 # One number per run, which variants are compared in and claims are about: results/quantities.py
-# computes each; the last five are the benchmark's (results/throughput.py).
-Quantity = Literal[
-    "window_accuracy",
-    "final_accuracy",
-    "best_accuracy",
-    "held_back_accuracy",
-    "train_accuracy",
-    "final_train_loss",
-    "final_test_loss",
-    "gradient_norm",
-    "epochs_to_threshold",
-    "gap",
-    "gap_clean",
-    "gradient_reach",
-    "change_at_jumps",
-    "roughness",
-    "early_spike",
-    "seconds",
-    "run_seconds",
-    "speed_up",
-    "cpu_seconds",
-    "gpu_seconds",
-    "cpu_rate",
-    "gpu_rate",
-]
-OF_THE_BENCHMARK = {"speed_up", "cpu_seconds", "gpu_seconds", "cpu_rate", "gpu_rate"}
+# computes each, results/throughput.py those of the benchmark.
+_Accuracy = Literal["window_accuracy", "final_accuracy", "best_accuracy", "held_back_accuracy"]
+_Fit = Literal["train_accuracy", "final_train_loss", "final_test_loss", "gap", "gap_clean"]
+_Shape = Literal["change_at_jumps", "roughness", "early_spike"]
+_Gradient = Literal["gradient_norm", "gradient_reach"]
+_Time = Literal["epochs_to_threshold", "seconds", "run_seconds"]
+_OfBenchmark = Literal["speed_up", "cpu_seconds", "gpu_seconds", "cpu_rate", "gpu_rate"]
+Quantity = Literal[_Accuracy, _Fit, _Shape, _Gradient, _Time, _OfBenchmark]
+OF_THE_BENCHMARK = {*get_args(_OfBenchmark)}
 
 
 class Compare(Strict):
@@ -117,12 +80,10 @@ class Exercise(Strict):
     def _complete(cls, variants: Any, info: ValidationInfo) -> Any:
         """A variant is written as its difference from the base; it is read as a whole recipe."""
         base = info.data.get("train")
-        if not is_map(variants) or base is None:
+        if not isinstance(variants, dict) or base is None:
             return variants
-        return {
-            name: merge(base.model_dump(), {} if diff is None else diff)
-            for name, diff in variants.items()
-        }
+        whole = base.model_dump()
+        return {v: merge(whole, {} if diff is None else diff) for v, diff in variants.items()}
 
     @model_validator(mode="after")
     def _has_baseline(self) -> Self:
@@ -224,11 +185,8 @@ def merge(base: Any, diff: Any) -> Any:
 
     Mappings merge key by key; one that names another ``kind`` replaces the base's.
     """
-    if (
-        not is_map(base)
-        or not is_map(diff)
-        or diff.get("kind", base.get("kind")) != base.get("kind")
-    ):
+    if not (isinstance(base, dict) and isinstance(diff, dict)):
         return diff
-    merged = {key: merge(base[key], diff[key]) if key in diff else base[key] for key in base}
-    return merged | {key: diff[key] for key in diff if key not in base}
+    if diff.get("kind", base.get("kind")) != base.get("kind"):
+        return diff
+    return base | {key: merge(base.get(key), value) for key, value in diff.items()}
