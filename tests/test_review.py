@@ -106,6 +106,8 @@ def test_what_cannot_be_compared_is_said(study: Study, base: dict[Path, str]) ->
         "activation tanh: new seeds 3.",
         "schedules step: the base has no metrics/runs/schedules/step.csv.",
     ]
+    older = {path: text.replace("precision", "arithmetic") for path, text in base.items()}
+    assert said(study, older)[0] == "activation relu: the base's files have no precision yet."
     for path in RELU:
         path.unlink()
     assert said(study, base)[0] == (

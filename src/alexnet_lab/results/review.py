@@ -31,6 +31,7 @@ from alexnet_lab.results.tables import frame, markdown, plus_minus
 
 LEDGER, PARAMS = Path("metrics/claims.json"), Path("params.yaml")
 READ = ("params.yaml", "metrics/")
+NEEDED = ("seed", "epoch", "test_accuracy", "hardware", "precision")  # columns
 MOST = 6  # changes in the first line; the table has all
 BEFORE, NOW = "before", "now"
 Files = Mapping[Path, str]  # their texts
@@ -70,6 +71,10 @@ def changes(study: Study, base: Files, now: Files) -> tuple[list[Change], list[s
             runs = {
                 when: _runs(exercise, *(files[p] for p in paths)) for when, files in both.items()
             }
+            columns = {*runs[BEFORE].curves, *runs[BEFORE].timing}
+            if missing := [name for name in NEEDED if name not in columns]:
+                notes.append(f"{title}: the base's files have no {missing[0]} yet.")
+                continue
             old, new = (
                 QUANTITIES["window_accuracy"].compute(each).droplevel("variant")
                 for each in runs.values()
