@@ -7,6 +7,7 @@ from alexnet_lab import cli, console, params
 from alexnet_lab.machine.files import replace, write_json
 from alexnet_lab.results.analysis import compare_variants, metrics, summarize
 from alexnet_lab.results.figures import training_figure
+from alexnet_lab.results.finding import finding
 from alexnet_lab.results.runs import read
 from alexnet_lab.results.sections import training_answer
 from alexnet_lab.results.tables import summary_table
@@ -27,7 +28,8 @@ def main() -> None:
     summary = summarize(runs)
     write_json(metrics(summary, runs), args.metrics)
     write_json(summary, args.summary)
-    replace(args.curves, runs.curves.set_index("variant").to_csv)
+    titles = [finding(runs, topic)] + [""] * (len(runs.curves) - 1)  # of `dvc plots`
+    replace(args.curves, runs.curves.assign(title=titles).set_index("variant").to_csv)
     replace(args.plot, training_figure(runs, topic=topic).savefig)
     console.show_table(topic.question or args.exercise, summary_table(summary, runs.compare))
     console.say(training_answer(summary, compare_variants(runs, claims), runs).replace("**", ""))

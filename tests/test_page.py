@@ -11,6 +11,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+import vl_convert
+from dvc_render.vega import VegaRenderer
 
 from alexnet_lab import params
 from alexnet_lab.errors import UserError
@@ -366,6 +368,23 @@ def test_every_colour_is_seen_on_both_papers() -> None:
 def test_the_charts_of_dvc_plots_have_the_figures_colours() -> None:
     template = json.loads((ROOT / ".dvc/plots/seeds.json").read_text())
     assert template["encoding"]["color"]["scale"]["range"] == list(PALETTE)
+
+
+def test_the_charts_of_dvc_plots_have_their_exercises_finding_as_title() -> None:
+    frame = pd.read_csv(ROOT / "metrics/curves/activation.csv", nrows=8, keep_default_na=False)
+    title = frame["title"][0]
+    assert len(title) > 20 and title in unescape(REPORT.read_text())
+    for rows, drawn in ((frame, title), (frame.drop(columns="title"), "activation")):
+        renderer = VegaRenderer(
+            rows.assign(rev="workspace").to_dict("records"),
+            "activation",
+            template=str(ROOT / ".dvc/plots/seeds.json"),
+            title="activation",
+            x="epoch",
+            y="test_accuracy",
+        )
+        picture = vl_convert.vegalite_to_svg(renderer.get_filled_template())
+        assert f">{drawn}</text>" in unescape(picture)
 
 
 # --- in a real browser ---

@@ -41,6 +41,7 @@ PALETTE = (
 STYLE = Path(__file__).with_name("study.mplstyle")
 WIDTH = 9.0  # inches: 990 pixels, so text stays readable in a README column
 ROW = 2.9  # inches
+WIDEST = 98  # letters of a title in one line
 
 
 def colours(variants: Sequence[str]) -> dict[str, str]:
@@ -74,7 +75,7 @@ def training_figure(
         if runs.apart:
             stars = f"* in other arithmetic or on other hardware than {runs.compare.baseline}"
             figure.supxlabel(stars, fontsize=9)
-        title = finding(runs, topic) if topic else ""
+        title = fill(finding(runs, topic), WIDEST) if topic else ""
         _legend(figure, axes, _labelled(colour, divergences(runs)), note, title)
     return figure
 
@@ -136,7 +137,7 @@ def _legend(figure: Figure, axes: list[Axes], colour: Colours, note: str, title:
     handles.append(Line2D([], [], color="none", label=f"({note})"))
     if axes[-1].has_data() or axes[-1].texts:
         short = max(map(len, colour)) < 20
-        columns = 2 if not short else 6 if len("".join(colour)) < 40 else 3
+        columns = 2 if not short else 6 if len("".join(colour)) < 30 else 3
         place: Any = {"loc": "outside upper center", "ncols": columns}
         figure.legend(handles=handles, **place, title=title or None, title_fontproperties=bold)
     else:
