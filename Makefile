@@ -69,10 +69,10 @@ check: setup ## lint, format, types, and the contracts between code and dvc.yaml
 	ruff check .
 	ruff format --check .
 	mypy
-	$(PYTEST) tests/test_contracts.py
+	$(if $(filter test,$(MAKECMDGOALS)),,$(PYTEST) tests/test_contracts.py)
 
-test: setup ## the fast tests
-	$(PYTEST) $(if $(filter check,$(MAKECMDGOALS)),--ignore tests/test_contracts.py)
+test: setup ## the fast tests, the contracts too
+	$(PYTEST)
 
 status: git setup ## check that no committed result is older than its code, data or parameters
 	@$(BIN)/python -m tools.status
