@@ -51,7 +51,12 @@ SEEDS, EPOCHS = 4, 15  # of the schedules, cut every three epochs as in the text
 PLAIN = 8  # epochs of one plain loop
 FEW = 1000  # images
 START = 5.0  # seconds until a worker trains: Python, torch
-LIKE = {"rates": "batchnorm", "dropout": "augmentation", "depth": "activation"}  # its networks
+LIKE = {  # its networks
+    "rates": "batchnorm",
+    "repair": "batchnorm",
+    "dropout": "augmentation",
+    "depth": "activation",
+}
 
 
 def plain(run: Run) -> Iterator[float]:

@@ -361,7 +361,7 @@ def test_a_what_if_changes_its_own_key_and_no_other(raw: dict[str, Any], tmp_pat
 def test_every_what_if_of_claims_yaml_is_one(raw: dict[str, Any], study: Study) -> None:
     topics = params.load_claims(study, ROOT / "claims.yaml")
     what_ifs = [topic.what_if for topic in topics.values() if topic.what_if]
-    assert len(what_ifs) == 8
+    assert len(what_ifs) == 9
     for what_if in what_ifs:
         key, value = what_if.split("=")
         changed = put(yaml.safe_load(yaml.safe_dump(raw)), key, yaml.safe_load(value))
