@@ -408,8 +408,12 @@ def small(study: Study) -> Benchmark:
     return study.benchmark.model_copy(update=changes)
 
 
-def test_each_batch_is_measured_or_reported_as_too_large(small: Benchmark) -> None:
+def test_each_batch_is_measured_or_reported_as_too_large(
+    small: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half a petabyte is refused by the allocator itself, for real."""
+    monkeypatch.setattr(benchmark, "_in_own_process", benchmark.measure)
+    monkeypatch.setitem(benchmark.SIDE, "cpu", 512)
     huge = small.model_copy(update={"batch_sizes": (10**10, 2)})
     refused, found = measure_all(huge, CPU)
     assert (refused.batch_size, refused.status, refused.seconds) == (10**10, TOO_LARGE, ())

@@ -117,7 +117,7 @@ def test_runs_are_cut_where_they_part_and_a_trunk_is_there_once(
 
 
 @pytest.mark.parametrize(
-    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))]
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
 )
 def test_stretches_in_any_order_give_the_plain_loop_and_train_every_epoch_once(
     seed: int, site: Site, raw: dict[str, Any]
