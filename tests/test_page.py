@@ -597,7 +597,8 @@ class TestInABrowser:
         for variant, value in rows:
             curve = pd.read_csv(ROOT / f"metrics/runs/activation/{variant}.csv")
             assert float(value) in set(curve[curve["epoch"] == 5]["test_accuracy"])
-        same = [row[0] for row in rows] == ["relu", "tanh", "sigmoid"]
+        drawn = {variant: float(value) for variant, value in rows}
+        same = drawn["relu"] > drawn["tanh"] > drawn["sigmoid"]  # two may be equal
         assert told.startswith("The text’s order." if same else "Another order")
 
     def test_the_wall_is_filtered_sorted_and_turned(self, browser: Browser, path: Path) -> None:
