@@ -26,7 +26,7 @@ CASES = [
 ]
 
 
-SLOW = CASES[2:]  # in float64
+SLOW = CASES[2:]  # in float64; the last, in float32 too
 
 
 @pytest.fixture
@@ -47,7 +47,9 @@ HOW = {
             *case,
             *how,
             id=f"{'-'.join(case)}-{name}",
-            marks=[pytest.mark.slow] if case in SLOW and name == "float64" else [],
+            marks=[pytest.mark.slow]
+            if case == CASES[-1] or (case in SLOW and name == "float64")
+            else [],
         )
         for case in CASES
         for name, how in HOW.items()
