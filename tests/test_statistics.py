@@ -160,8 +160,8 @@ def test_intervals_of_a_family_are_wider() -> None:
 
 
 def test_by_simulation_intervals_hold_and_families_are_rarely_wrong() -> None:
-    """Four hundred draws: 95 ± 2.5 of a hundred; benchmarks/verdicts.py draws ten thousand."""
-    found = simulate("four variants, three seeds", "normal", 400)
+    """Six hundred draws: 95 ± 2.5 of a hundred; benchmarks/verdicts.py draws ten thousand."""
+    found = simulate("four variants, three seeds", "normal", 600)
     for kind in ("mean", "one more run", "difference"):
         assert 92.5 < found[kind] < 97.5
     assert found["false family"] < 8 and found["false equal"] < 4.5
