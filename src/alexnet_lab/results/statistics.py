@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.95
 OUTLYING = 0.2  # the level of the test for a spread that stands out: few runs seldom show it
@@ -167,7 +167,7 @@ def without_outliers(runs: "Mapping[str, pd.Series[float]]") -> tuple[str, ...]:
         n, k = len(runs[largest]), len(variances)
         share = variances[largest] / total
         ratio = math.inf if share == 1 else (k - 1) * share / (1 - share)
-        if k * stats.f.sf(ratio, n - 1, (k - 1) * (n - 1)) > OUTLYING:
+        if k * special.fdtrc(n - 1, (k - 1) * (n - 1), ratio) > OUTLYING:
             break
         del variances[largest]
     return tuple(variances)
@@ -181,7 +181,7 @@ def _spread(values: "np.ndarray") -> Spread:
 def _around(mean: float, spread: Spread, factor: float, n: int, level: float) -> Estimate:
     half = math.nan
     if spread.freedom > 0:
-        half = float(stats.t.ppf((1 + level) / 2, spread.freedom))
+        half = float(special.stdtrit(spread.freedom, (1 + level) / 2))
         half *= math.sqrt(spread.variance * factor)
     return Estimate(mean, mean - half, mean + half, n)
 
