@@ -29,7 +29,7 @@ def main() -> None:
     write_json(ledger(sections, takeaways), args.claims)
     spine = {n: each for n, each in runs.items() if not topics[n].under}
     replace(args.plots / "overview.png", overview_figure(spine, topics).savefig)
-    text = report(sections, takeaways, topics, remarks(study), made_of(study))
+    text = report(sections, takeaways, topics, remarks(study, topics), made_of(study))
     replace(args.out, lambda new: new.write_text(text, encoding="utf-8"))
     pictures = read_pictures(args.plots, text)
     html = page(Content(study, sections, takeaways, charts(runs, topics, steps), pictures))

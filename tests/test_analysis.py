@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import pandas as pd
 import pytest
+import yaml
 
+from alexnet_lab import params
 from alexnet_lab.benchmark import steps as benchmark
 from alexnet_lab.benchmark.layers import network_facts
 from alexnet_lab.benchmark.steps import (
@@ -34,6 +36,7 @@ from alexnet_lab.results.figures import (
     overview_figure,
     training_figure,
 )
+from alexnet_lab.results.finding import finding
 from alexnet_lab.results.panels import PANELS
 from alexnet_lab.results.pictures import PICTURES
 from alexnet_lab.results.quantities import QUANTITIES, epochs_to_threshold
@@ -57,6 +60,7 @@ from alexnet_lab.results.throughput import (
     speed_up,
     throughput,
 )
+from tests.conftest import ROOT
 
 TOPIC = Topic(question="Why?", what_if="a=1")
 ALL_PANELS = Compare(
@@ -152,13 +156,14 @@ def test_what_ran_elsewhere_is_marked_and_not_compared(
     assert "A star marks" in section.how_sure
     assert list(section.tables[0].index) == ["slow", "fast*"]
     assert set(section.tables[1]["verdict"]) == {"not comparable"}
-    finding = section.ledger["demo_better"]
-    assert finding.verdict == "undecided" and "other arithmetic" in finding.note
+    checked = section.ledger["demo_better"]
+    assert checked.verdict == "undecided" and "other arithmetic" in checked.note
     figure = training_figure(runs)
     names = {tick.get_text() for axis in figure.axes for tick in axis.get_yticklabels()}
     assert "fast*" in names and "fast" not in names
     texts = [text.get_text() for axis in figure.axes for text in axis.texts]
     assert "not comparable" in texts and figure.get_supxlabel().startswith("* in other")
+    assert section.finding == "Fast ran elsewhere, so cannot be compared"
     same = training_section("demo", Topic(), runs_of(curves, timing.assign(precision="fp32")))
     assert "*" not in "".join(same.tables[0].index) and "star" not in same.how_sure
 
@@ -181,6 +186,39 @@ def test_a_variant_compared_with_another_is_labelled_so(
     assert "Against **fast**: **third** not comparable" in answer
     ticks = [tick.get_text() for tick in training_figure(runs).axes[0].get_yticklabels()]
     assert ticks == ["fast\n− slow", "third*\n− fast"]
+
+
+def test_a_finding_of_one_run_each_gives_no_verdict(curves: pd.DataFrame) -> None:
+    one = curves[curves["seed"] == 0]
+    assert finding(runs_of(one), TOPIC).endswith("; one run each, so no verdict")
+
+
+def test_a_finding_has_the_digits_of_its_quantity_and_no_number_that_is_none(
+    curves: pd.DataFrame, timing: pd.DataFrame
+) -> None:
+    curves.loc[curves["variant"] == "fast", "train_loss_clean"] -= 0.0042
+    compare = compare_of(margins={"gap_clean": 0.001})
+    found = finding(runs_of(curves, timing, compare), TOPIC)
+    assert found == "Gap, clean, against slow: +0.0042 with fast"
+    timing.loc[timing["variant"] == "fast", "precision"] = "fp32"
+    found = finding(runs_of(curves, timing, compare), TOPIC)
+    assert found == "Gap, clean, against slow: (not comparable) with fast"
+
+
+def test_a_window_is_at_the_end_of_each_run() -> None:
+    """Whatever the length of the others."""
+    runs = runs_of(pd.concat([run("slow", 0, [1.0, 2.0, 3.0]), run("fast", 0, [7.0])]))
+    window = QUANTITIES["window_accuracy"].compute(runs)
+    assert window["slow"].tolist() == [2.5] and window["fast"].tolist() == [7]
+
+
+def test_one_comparison_is_said_to_hold_by_itself(curves: pd.DataFrame) -> None:
+    one, several = (
+        training_section("demo", TOPIC, runs_of(curves, None, compare_of(margins=margins)))
+        for margins in ({"window_accuracy": 0.5}, ALL_PANELS.margins)
+    )
+    assert "95 % each; that of the difference too. The spread" in one.how_sure
+    assert "for all 2 that get a verdict, and are 97.5 % each. The spread" in several.how_sure
 
 
 def test_the_report_says_how_long_the_runs_took(timing: pd.DataFrame) -> None:
@@ -581,12 +619,17 @@ def test_the_report_says_what_a_reader_must_know(
 ) -> None:
     changed = study.model_copy(update={"lr": 0.05, "data": Data(source="sample", held_back=0)})
     section = training_section("demo", TOPIC, runs_of(curves, timing))
-    page = report([section], {}, {}, remarks(changed), {"seeds": "0, 1"})
+    page = report([section], {}, {}, remarks(changed, {}), {"seeds": "0, 1"})
     assert page.index("sample in git") < page.index("lr = 0.05") < page.index("Why?")
     assert "**fast**, 78.00 ± 2.15 %" in page and "plots/demo.png" in page
     assert "| slow" in page and "a CPU" in page and "seeds: 0, 1" in page
     assert "`dvc exp run -S 'a=1'`" in page
-    assert report([section], {}, {}, remarks(study), {}).count(">") == 0
+    topics = params.load_claims(study, ROOT / "claims.yaml")
+    assert report([section], {}, {}, remarks(study, topics), {}).count(">") == 0
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw["schedules"]["train"]["lr"] = 0.01
+    (said,) = remarks(params.parse(raw), topics)
+    assert said.endswith("its claims are about: schedules has lr 0.01, the text 0.1.")
     glanced = next(line for line in page.splitlines() if line.startswith("| Why?"))
     assert "**fast**, 78.00 ± 2.15 %; lowest: **slow**" in glanced
 
@@ -597,6 +640,14 @@ def test_curves_of_other_variants_are_left_alone(tmp_path: Path) -> None:
     assert read_runs(tmp_path, ["b", "a"])["variant"].tolist() == ["b", "a"]
     with pytest.raises(UserError, match=r"missing\.csv cannot be read"):
         read_runs(tmp_path, ["missing"])
+
+
+def test_an_experiments_metric_that_several_files_have_is_named_by_its_exercise() -> None:
+    name = "metrics/batchnorm.json:with_bn.window_accuracy"
+    rows = [{"Experiment": e, "rev": e, name: value} for e, value in (("a", 1.0), ("b", 2.0))]
+    assert experiments_table(rows, set()).index.tolist() == [
+        "batchnorm with_bn window accuracy (%)"
+    ]
 
 
 def test_the_table_of_experiments_shows_what_differs_and_nothing_else() -> None:

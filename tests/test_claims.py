@@ -53,9 +53,12 @@ def finding(
     values: "pd.Series[float]" = ACCURACY,
     margin: float = 0.05,
     topic: Topic | None = None,
+    above: "pd.Series[float] | None" = None,
 ) -> Finding:
     quantity = getattr(made, "quantity", "final_accuracy")
     measured = {quantity: Sample(values)}
+    if above is not None:
+        measured["above_threshold"] = Sample(above)
     return check(made, topic or Topic(), measured, margins={quantity: margin})
 
 
@@ -136,9 +139,13 @@ def test_one_run_or_an_undefined_one_decides_nothing() -> None:
 
 def test_a_threshold_that_no_run_reaches_is_incompatible_with_a_number_of_epochs() -> None:
     made = claim("value", quantity="epochs_to_threshold", of="a", value=28)
-    assert finding(made, by_seed(a=[math.nan] * 3, b=[1.0, 2.0, 3.0])).verdict == INCOMPATIBLE
+    never = by_seed(a=[math.nan] * 3, b=[1.0, 2.0, 3.0])
+    far, near = by_seed(a=[-9.0, -8.0, -9.0]), by_seed(a=[-0.1, -0.5, -2.0])
+    assert finding(made, never, above=far).verdict == INCOMPATIBLE
+    assert finding(made, never, above=near).verdict == UNDECIDED  # one more run may reach it
     assert finding(made, by_seed(a=[27.0, math.nan, 29.0])).verdict == UNDECIDED
-    assert finding(made, by_seed(a=[math.nan])).verdict == UNDECIDED  # one run decides nothing
+    one = by_seed(a=[-9.0])
+    assert finding(made, by_seed(a=[math.nan]), above=one).verdict == UNDECIDED
     ratio = claim("ratio", quantity="epochs_to_threshold", of="a", over="b", value=2.6)
     assert finding(ratio, by_seed(a=[math.nan] * 3, b=[math.nan] * 3)).verdict == UNDECIDED
 
@@ -208,7 +215,7 @@ def test_the_benchmarks_claims_are_about_its_steps() -> None:
     gpu = [steps("gpu", 32, [0.1, 0.1]), steps("gpu", 64, [0.1, 0.4])]
     found = by_step(pd.concat([*cpu, *gpu]))
     assert found["speed_up"].runs["32"].tolist() == pytest.approx([20, 40])
-    assert found["speed_up"].runs["mean"].tolist() == pytest.approx([50, 30])
+    assert found["speed_up"].runs["mean"].tolist() == pytest.approx([50, 24])  # of sums
     assert found["cpu_seconds"].runs["32"].tolist() == [4, 8]  # two steps, were both like this one
     assert found["gpu_rate"].runs["64"].tolist() == pytest.approx([640, 160])
     assert found["cpu_rate"].pools == []

@@ -4,6 +4,7 @@ import csv
 import os
 import random
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ import yaml
 from alexnet_lab import params
 from alexnet_lab.cluster.hand_over import INSTALL
 from alexnet_lab.cluster.stretches import Stretch, paths, stretches
+from alexnet_lab.errors import UserError
 from alexnet_lab.machine.devices import make_deterministic
 from alexnet_lab.machine.hardware import LIMITS
 from alexnet_lab.runs.run import Run
@@ -160,6 +162,10 @@ def test_without_the_extra_one_sentence_says_how_to_install_it(
     with pytest.raises(Exception, match="needs Dask, which is not installed") as caught:
         hand_over(site, "activation", "relu")
     assert str(caught.value) == INSTALL
+    monkeypatch.setattr("sys.argv", ["cluster", "-S", "lr=0.01,0.02"])
+    with pytest.raises(UserError) as sweep:
+        runpy.run_module("alexnet_lab.cluster.__main__")["main"]()
+    assert str(sweep.value) == INSTALL
 
 
 # --- through DVC: minutes ---

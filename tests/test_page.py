@@ -163,7 +163,7 @@ def test_a_tile_has_our_runs_beside_the_texts_number(content: Content) -> None:
     assert "fast &lt;80.5&gt;" in front
     assert back.count('<i class="dot"') == 2 and back.count('<i class="text"') == 1
     assert "Ours: 81 (" in text_of(back) and "n = 2" in back and "2, output" in back
-    assert "dvc repro --force --single-item activation@fast" in back
+    assert "dvc repro activation@fast" in back
 
 
 @pytest.mark.parametrize(
@@ -407,7 +407,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sections = [benchmark_section(topics["benchmark"], timing, read_csv(at / "layers.csv"))]
     sections += [training_section(name, topics[name], each) for name, each in runs.items()]
     takeaways = check_all("takeaways", topics["takeaways"], {})
-    text = report(sections, takeaways, topics, remarks(study), {})
+    text = report(sections, takeaways, topics, remarks(study, topics), {})
     pictures = read_pictures(ROOT / "plots", text)
     file = tmp_path_factory.mktemp("page") / "report.html"
     drawn = charts(runs, topics, timing)

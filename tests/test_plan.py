@@ -143,9 +143,12 @@ def test_a_what_if_that_cannot_be_applied_is_one_sentence(
     assert "\n" not in f"{error.value}" and str(tmp_path) not in f"{error.value}"
 
 
-def planned(site: Site, monkeypatch: pytest.MonkeyPatch, *what_ifs: str) -> list[str]:
+def planned(
+    site: Site, monkeypatch: pytest.MonkeyPatch, *what_ifs: str, target: str | None = None
+) -> list[str]:
     """What the command prints, where no stage's code or data differs from dvc.lock."""
     options = [word for what_if in what_ifs for word in ("-S", what_if)]
+    options += [target] if target else []
     monkeypatch.setattr("sys.argv", ["plan", *options])
     monkeypatch.setattr(plan, "stale_stages", list)
     monkeypatch.setattr(plan, "this_machine", lambda: site.hardware)
@@ -197,6 +200,9 @@ def test_the_plan_is_of_the_stages_that_a_what_if_changes(
         assert sum(rows_of_it) == 2 * each, exercise
     total = sum(to_train.values())
     assert lines[-1].startswith(f"0 epochs are known, {total:,} are to train: ")
+    some = planned(site, monkeypatch, "seeds=[0,3]", target="compare@activation")
+    found = {line.split()[0] for line in some if "@" in line}
+    assert found == {"activation@relu", "activation@sigmoid", "activation@tanh"}
     assert planned(site, monkeypatch, "data.source=sample") == [
         "With other data, no epoch is known: dvc repro prepare first, then plan."
     ]

@@ -96,6 +96,14 @@ def test_one_seed_is_not_called_guessing(study: Study, base: dict[Path, str]) ->
     assert table(moved(study, base))["verdict"].to_dict() == {"activation relu": "undecided"}
 
 
+def test_one_seed_that_fell_to_chance_is_not_all_of_them(
+    study: Study, base: dict[Path, str]
+) -> None:
+    """The interval is then wide, and holds chance and all that was before."""
+    now("activation", "relu", [80.0, 80.2, 10.0])
+    assert table(moved(study, base))["verdict"].to_dict() == {"activation relu": "undecided"}
+
+
 def test_what_cannot_be_compared_is_said(study: Study, base: dict[Path, str]) -> None:
     now("activation", "relu", [80.0, 81.2, 82.4], precision="bf16")
     now("activation", "tanh", [90.0, 91.0, 92.5, 93.0])

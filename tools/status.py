@@ -20,7 +20,8 @@ def main() -> None:
         return
     with Repo() as repo:
         graph = repo.index.graph
-        first = [stage for stage in graph if stage.addressing in stale]
+        # What check writes never changes, so nothing is stale for its sake.
+        first = [stage for stage in graph if stage.addressing in {*stale} - {"check"}]
         after = {stage.addressing for stage in plan_repro(graph, first, downstream=True)}
     later = after - {*stale}
     print("\n".join(stale))

@@ -31,6 +31,7 @@ from dvc.stage import PipelineStage
 from alexnet_lab import cli, console
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.files import discard, write_csv
+from alexnet_lab.machine.hardware import this_machine
 from alexnet_lab.plan import stale_stages
 from alexnet_lab.runs.store import the_store
 from tools.closure import PACKAGE, imported, is_exempt
@@ -75,6 +76,8 @@ def main() -> None:
         if moved := [path for path in files if not same_bytes(before, now, path)]:
             raise UserError(f"This change moves numbers ({', '.join(moved)}): run dvc repro.")
         console.say("The same bytes from both.")
+        if elsewhere := sorted(name for name in different if on_a_gpu(stale[name])):
+            console.say(f"Not run here, since it is a GPU's: what only a GPU does in {elsewhere}.")
     git("-C", str(before), "checkout", "--quiet", "params.yaml")  # of the trial on the sample
     for stage in stale.values():
         if script_of(stage) == "stages/train.py":
@@ -208,6 +211,12 @@ def run_small(folder: Path, names: list[str]) -> None:
     raw["data"]["source"] = "sample"
     path.write_text(yaml.safe_dump(raw | SMALL, sort_keys=False), encoding="utf-8")
     dvc(folder, "repro", "--quiet", *names)
+
+
+def on_a_gpu(stage: PipelineStage) -> bool:
+    """Whether a stage's results come from a GPU, and this is none."""
+    files = [Path(out.def_path) for out in stage.outs if "/timing/" in out.def_path]
+    return this_machine().device == "cpu" and any("NVIDIA" in file.read_text() for file in files)
 
 
 def same_bytes(before: Path, now: Path, path: str) -> bool:

@@ -34,6 +34,7 @@ def main() -> None:
     """Print the plan as a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("targets", nargs="*", help="stages or exercises; by default, all")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         raw = read_yaml(with_overrides(args.set_param, Path(folder) / PARAMS.name))
@@ -42,7 +43,7 @@ def main() -> None:
         console.say("With other data, no epoch is known: dvc repro prepare first, then plan.")
         return
     site = Site(study, Path("data"), this_machine(), the_store())
-    stages = due_stages(study, raw)
+    stages = due_stages(study, raw, args.targets)
     due = [(e, v, runs) for e, v, runs in site.all_runs() if (e, v) in stages]
     if not due:
         console.say("Every training stage is up to date: nothing would be trained.")

@@ -12,7 +12,7 @@ from pathlib import Path
 from dvc.utils.hydra import get_hydra_sweeps
 
 from alexnet_lab import cli, console, params
-from alexnet_lab.cluster.head import train_all
+from alexnet_lab.cluster.hand_over import INSTALL
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.hardware import this_machine
 from alexnet_lab.plan import PARAMS, due_stages, with_overrides
@@ -28,6 +28,10 @@ def main() -> None:
     parser.add_argument("targets", nargs="*", help="stages or exercises; by default, all")
     args = parser.parse_args()
     os.environ.setdefault("ALEXNET_LAB_CLUSTER", "auto")
+    try:
+        from alexnet_lab.cluster.head import train_all
+    except ModuleNotFoundError as error:
+        raise UserError(INSTALL) from error
     here = Site(params.load(), Path("data"), this_machine(), the_store())
     studies = []
     for overrides in get_hydra_sweeps({PARAMS.name: args.set_param}):

@@ -9,7 +9,7 @@ from alexnet_lab.runs.site import Site
 from alexnet_lab.runs.stage import known_epochs
 
 INSTALL = (
-    "ALEXNET_LAB_CLUSTER needs Dask, which is not installed: "
+    "This needs Dask, which is not installed: "
     ".venv/bin/uv pip install --python .venv/bin/python -c constraints.txt -e '.[cluster]'"
 )
 

@@ -4,7 +4,7 @@ Epochs count from 1 here and from 0 in the text, so its numbers of epochs are on
 """
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -154,6 +154,7 @@ class Topic(Strict):
     what_if: str = ""  # as `dvc exp run -S` takes it
     effect: Effect | None = None
     names: dict[Name, str] = Field(default_factory=dict)  # of variants, in a sentence
+    setting: dict[str, Any] = Field(default_factory=dict)  # the text's, by keys of all recipes
     claims: dict[Name, Claim] = Field(default_factory=dict)
     asides: tuple[Aside, ...] = ()
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -30,8 +30,15 @@ class Comparison:
 
 
 def measure(runs: Runs) -> dict[str, Sample]:
-    """Every quantity, each by (variant, seed): what claims are about."""
-    return {name: sample(name, runs) for name in QUANTITIES}
+    """Every quantity, each by (variant, seed): what claims are about.
+
+    Where there is a threshold, ``above_threshold`` is the best accuracy less it, in points.
+    """
+    measured: dict[str, Sample] = {name: sample(name, runs) for name in QUANTITIES}
+    if runs.compare.threshold is not None:
+        best = measured["best_accuracy"]
+        measured["above_threshold"] = replace(best, values=best.values - runs.compare.threshold)
+    return measured
 
 
 def family(compare: Compare, variants: Iterable[str], claims: Iterable[Claim]) -> int:

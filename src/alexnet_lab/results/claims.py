@@ -120,7 +120,7 @@ def check(
     if values is None or not {*claim.variants} <= {*values.variants}:
         return Finding(claim, NOT_MEASURED)
     if all(values.runs[name].isna().all() for name in claim.variants):
-        return _never(claim, values)
+        return _never(claim, values, measured.get("above_threshold"))
     match claim:
         case kinds.Value() | kinds.Difference() | kinds.Ratio():
             return _number(claim, topic, values)
@@ -137,13 +137,19 @@ def _within(claim: kinds.Within) -> Finding:
     return Finding(claim, CONFIRMED if holds else ITSELF, note=note)
 
 
-def _never(claim: Number | Statement | kinds.Below, values: Sample) -> Finding:
-    """No run has the quantity: it was not recorded, or no run gets to the threshold."""
+def _never(
+    claim: Number | Statement | kinds.Below, values: Sample, above: Sample | None
+) -> Finding:
+    """No run has the quantity: it was not recorded, or no run gets to the threshold.
+
+    A number of epochs is incompatible if one more run's best accuracy would be below it, too.
+    """
     if claim.quantity != "epochs_to_threshold":
         return Finding(claim, NOT_MEASURED, note="these runs did not record it")
-    runs = values.runs[claim.variants[0]]
-    decided = isinstance(claim, kinds.Value) and len(runs) >= FEWEST
-    return Finding(claim, INCOMPATIBLE if decided else UNDECIDED, estimate(runs))
+    of = claim.variants[0]
+    below = above is not None and above.mean(of, more=1).high < 0
+    decided = isinstance(claim, kinds.Value) and below
+    return Finding(claim, INCOMPATIBLE if decided else UNDECIDED, estimate(values.runs[of]))
 
 
 def _number(claim: Number, topic: Topic, values: Sample) -> Finding:

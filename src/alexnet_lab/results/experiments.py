@@ -4,6 +4,7 @@ One row per parameter that differs and per variant whose accuracy differs, one c
 experiment: `python -m alexnet_lab.results.experiments`.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 
 from alexnet_lab import cli, console
 
+NAME = re.compile(r"^metrics/|\.json(?=:)")  # before a metric that several files have
 ACCURACIES = (".held_back_accuracy", ".window_accuracy")  # to choose by, and to report
 
 
@@ -27,7 +29,9 @@ def table(experiments: list[dict[str, Any]], parameters: set[str]) -> pd.DataFra
     changed = frame[frame.nunique(axis=1) > 1]
     names = [name for name in changed.index if name.split(".")[0] in parameters]
     accuracies = {
-        name: f"{name} (%)".replace(".", " ").replace("_accuracy", " accuracy")
+        name: f"{NAME.sub('', name)} (%)".replace(".", " ")
+        .replace(":", " ")
+        .replace("_accuracy", " accuracy")
         for name in changed.index
         if name.endswith(ACCURACIES)
     }

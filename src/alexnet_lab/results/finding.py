@@ -7,7 +7,7 @@ import pandas as pd
 
 from alexnet_lab.params.claims import Topic
 from alexnet_lab.results.analysis import Comparison, compare_variants
-from alexnet_lab.results.quantities import label, sample
+from alexnet_lab.results.quantities import QUANTITIES, label, sample
 from alexnet_lab.results.runs import Runs
 from alexnet_lab.results.throughput import speed_up
 
@@ -30,7 +30,7 @@ def finding(runs: Runs, topic: Topic) -> str:
     found = [each for each in found if each.quantity == "window_accuracy"]
     if not found:
         return _highest(runs, names)
-    if all(isnan(each.difference.half) for each in found):
+    if all(each.difference.n == 1 for each in found):
         return f"{_highest(runs, names)}; one run each, so no verdict"
     if runs.compare.against and len(found) > 1:
         return _each(found, names, "points of accuracy")
@@ -69,10 +69,12 @@ def _each(found: Sequence[Comparison], names: Names, what: str) -> str:
     base = names[found[0].other] if len(others) == 1 else "its own baseline each"
     parts = []
     for each in found:
-        number = f"{each.difference.mean:+.{1 if each.quantity == 'window_accuracy' else 2}f}"
+        mean, accuracy = each.difference.mean, each.quantity == "window_accuracy"
+        digits = 1 if accuracy else QUANTITIES[each.quantity].digits
+        number = "" if isnan(mean) else f"{mean:+.{digits}f} ".replace("-", "−")
         unsure = each.verdict in ("undecided", "undefined", "not comparable")
-        word = f" ({each.verdict})" if unsure else ""
-        parts.append(f"{number.replace('-', '−')}{word} with {names[each.variant]}")
+        word = f"({each.verdict}) " if unsure else ""
+        parts.append(f"{number}{word}with {names[each.variant]}")
     return f"{what[:1].upper()}{what[1:]}, against {base}: {', '.join(parts)}"
 
 

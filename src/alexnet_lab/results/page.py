@@ -86,7 +86,7 @@ def page(content: Content) -> str:
         style=(FOLDER / "page.css").read_text(encoding="utf-8"),
         script=_unclosed((FOLDER / "page.js").read_text(encoding="utf-8")),
         data=_unclosed(json.dumps(data, allow_nan=False)),
-        remarks=report.remarks(content.study),
+        remarks=report.remarks(content.study, {s.name: s.topic for s in content.sections}),
         answer=_answer(content),
         effects=effects,
         scale=[number for each in effects if each.in_points for number in each.track.numbers],

@@ -57,13 +57,13 @@ def epochs_to_threshold(runs: Runs) -> "pd.Series[float]":
 
 
 def _window(column: str, less: str | None = None) -> Callable[[Runs], "pd.Series[float]"]:
-    """A column, less another, as a mean over the exercise's ``last_epochs``."""
+    """A column, less another, as a mean over each run's ``last_epochs``."""
 
     def compute(runs: Runs) -> "pd.Series[float]":
         rows = runs.curves.set_index(RUN)
-        last = rows[rows["epoch"] > rows["epoch"].max() - runs.compare.last_epochs]
-        values: pd.Series[float] = last[column] - (last[less] if less else 0)
-        return values.groupby(level=RUN, sort=False).mean(skipna=False)
+        values: pd.Series[float] = rows[column] - (rows[less] if less else 0)
+        last = values.groupby(level=RUN, sort=False).tail(runs.compare.last_epochs)
+        return last.groupby(level=RUN, sort=False).mean(skipna=False)
 
     return compute
 
@@ -109,7 +109,8 @@ def _seconds(how: Literal["mean", "sum"]) -> Callable[[Runs], "pd.Series[float]"
 
 
 # `gap` is taken with the loss while learning (dropout and augmentation on), as the original
-# exercise has it; `gap_clean` with the loss of the same images in evaluation mode.
+# exercise has it (and with label smoothing, if there is any); `gap_clean` with the loss of the same
+# images in evaluation mode.
 QUANTITIES: dict[Quantity, Measure] = {
     "window_accuracy": Measure(
         "accuracy, last {last_epochs} epochs (%)", 2, "higher", _window("test_accuracy")

@@ -1,6 +1,6 @@
 """REPORT.md: each exercise's question, what was measured, and on which machine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from platform import python_version
 from typing import Any
@@ -10,9 +10,11 @@ import pandas as pd
 from alexnet_lab.params.claims import Topics
 from alexnet_lab.params.study import Study
 from alexnet_lab.results.claims import VERDICTS, Ledger, facts
+from alexnet_lab.results.explore import leaves
 from alexnet_lab.results.sections import Section
 from alexnet_lab.results.tables import asides_table, claims_table, frame, markdown, verdict_counts
 
+DATA = {"official": "official (every file checked by SHA-256)", "sample": "the sample in git"}
 SHOWN = 2  # tables of an exercise that are not folded
 PICTURES = {  # what those of claims.yaml show
     "augmentation_ops": "what each operation does to the same images",
@@ -138,7 +140,7 @@ def made_of(study: Study) -> dict[str, str]:
     """
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scipy"))
     return {
-        "data": f"{study.data.source} (every file checked by SHA-256)",
+        "data": DATA[study.data.source],
         "seeds": "; ".join(
             f"{name} {', '.join(map(str, study.seeds_of(name)))}" for name in study.exercises
         ),
@@ -146,7 +148,7 @@ def made_of(study: Study) -> dict[str, str]:
     }
 
 
-def remarks(study: Study) -> list[str]:
+def remarks(study: Study, topics: Topics) -> list[str]:
     """What a reader must know before the first number."""
     lines, overridden = [], study.overridden
     if study.data.source == "sample":
@@ -154,4 +156,15 @@ def remarks(study: Study) -> list[str]:
     if overridden:
         what = ", ".join(f"{key} = {value:g}" for key, value in overridden.items())
         lines.append(f"A what-if: every training exercise was overridden with {what}.")
+    if others := ", ".join(_other_settings(study, topics)):
+        lines.append(f"Not the text's setting, which its claims are about: {others}.")
     return lines
+
+
+def _other_settings(study: Study, topics: Topics) -> Iterator[str]:
+    """Where an exercise's recipes are not the text's."""
+    for name, exercise in study.exercises.items():
+        recipes = [leaves(recipe.model_dump(mode="json")) for recipe in exercise.variants.values()]
+        for key, value in topics[name].setting.items() if name in topics else ():
+            if others := {f"{recipe.get(key)}" for recipe in recipes} - {f"{value}"}:
+                yield f"{name} has {key} {' and '.join(sorted(others))}, the text {value}"

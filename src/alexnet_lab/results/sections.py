@@ -70,7 +70,8 @@ def how_sure(runs: Runs, size: int) -> str:
     if pooled and alone:
         spread += f" ({', '.join(alone)}: its own)" if len(alone) == 1 else ", the others their own"
     differences = (
-        f"those of differences hold together, for all {size} that get a verdict"
+        f"those of differences hold together, for all {size} that get a verdict, and are "
+        f"{100 * level_of_each(size):.4g} % each"
         if size > 1
         else "that of the difference too"
     )
@@ -79,8 +80,7 @@ def how_sure(runs: Runs, size: int) -> str:
         f"{runs.compare.baseline}."
     )
     return (
-        f"Intervals of means are 95 % each; {differences}, and are "
-        f"{100 * level_of_each(size):.4g} % each. The spread of accuracy is {spread}."
+        f"Intervals of means are 95 % each; {differences}. The spread of accuracy is {spread}."
         f"{stars if runs.apart else ''}"
     )
 

@@ -99,7 +99,7 @@ def by_step(timing: pd.DataFrame) -> dict[str, Sample]:
 
     ``cpu_seconds`` and ``gpu_seconds`` of all timed steps, were they as long as this one;
     ``cpu_rate`` and ``gpu_rate`` in images per second; ``speed_up``, GPU over CPU, also for "mean",
-    the mean over batch sizes. What was not measured is left out.
+    over the seconds of all batch sizes together. What was not measured is left out.
     """
     timed = timing.dropna(subset=["seconds"])
     index = [timed["variant"], timed["batch_size"].map(str), timed["iteration"]]
@@ -110,9 +110,10 @@ def by_step(timing: pd.DataFrame) -> dict[str, Sample]:
         found[f"{device}_seconds"] = steps["seconds"] * timed["iteration"].max()
         found[f"{device}_rate"] = steps["batch_size"] / steps["seconds"]
     if {"cpu_seconds", "gpu_seconds"} <= found.keys():
-        ratios = (found["cpu_seconds"] / found["gpu_seconds"]).dropna()
-        mean = pd.concat({"mean": ratios.groupby("seed").mean()}, names=["variant"])
-        found["speed_up"] = pd.concat([ratios, mean])
+        both = pd.concat({d: found[f"{d}_seconds"] for d in ("cpu", "gpu")}, axis=1).dropna()
+        sums = pd.concat({"mean": both.groupby("seed").sum()}, names=["variant"])
+        every = pd.concat([both, sums])
+        found["speed_up"] = every["cpu"] / every["gpu"]
     return {name: Sample(values, pool=False) for name, values in found.items()}
 
 
