@@ -84,6 +84,8 @@ experiments: git setup ## the experiments in a table that fits: changed paramete
 	@$(BIN)/python -m alexnet_lab.results.experiments
 
 bench: git setup ## our engine against the usual way, the store's worth, and scale: metrics/{speed,reuse,scale}.json
+	@$(BIN)/python -c 'import distributed' 2> /dev/null || { echo "make bench needs Dask: .venv/bin/uv pip install\
+	  --python .venv/bin/python -c constraints.txt -e '.[cluster]'"; exit 1; }
 	dvc repro --quiet prepare
 	$(BIN)/python -m benchmarks.speed --out metrics/speed.json
 	$(BIN)/python -m benchmarks.reuse --out metrics/reuse.json
