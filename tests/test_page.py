@@ -310,9 +310,9 @@ def test_the_finding_of_a_staircase_has_every_step() -> None:
 
 
 def test_the_finding_is_about_what_is_compared() -> None:
-    compare = compare_of(margins={"roughness": 0.5})
+    compare = compare_of(margins={"best_accuracy": 0.5})
     runs = runs_of(of(slow=SLOW, fast=[[50.0, 70.0], [50.0, 70.2], [50.0, 70.1]]), compare=compare)
-    text = "Change between epochs (points), against slow: +10.07 with fast"
+    text = "Best accuracy (%), against slow: +10.00 with fast"
     assert finding(runs, Topic()) == text
 
 

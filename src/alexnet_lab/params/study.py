@@ -21,11 +21,10 @@ Panel = Literal[_Lines, _Measured, _Dots]
 # computes each, results/throughput.py those of the benchmark.
 _Accuracy = Literal["window_accuracy", "final_accuracy", "best_accuracy", "held_back_accuracy"]
 _Fit = Literal["train_accuracy", "final_train_loss", "final_test_loss", "gap", "gap_clean"]
-_Shape = Literal["change_at_jumps", "roughness", "early_spike"]
 _Gradient = Literal["gradient_norm", "gradient_reach"]
-_Time = Literal["epochs_to_threshold", "seconds", "run_seconds"]
+_Course = Literal["epochs_to_threshold", "roughness", "seconds", "run_seconds"]
 _OfBenchmark = Literal["speed_up", "cpu_seconds", "gpu_seconds", "cpu_rate", "gpu_rate"]
-Quantity = Literal[_Accuracy, _Fit, _Shape, _Gradient, _Time, _OfBenchmark]
+Quantity = Literal[_Accuracy, _Fit, _Gradient, _Course, _OfBenchmark]
 OF_THE_BENCHMARK = {*get_args(_OfBenchmark)}
 
 

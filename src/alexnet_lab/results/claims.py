@@ -206,7 +206,7 @@ def _steps(claim: Statement, values: Sample, level: float, margin: float | None)
     elif failing:
         verdict = PARTLY if holding else CONTRADICTED
     (more, less), weakest = min(found.items(), key=lambda item: _sureness(item[1]))
-    note = f"{more} less {less}"
+    note = f"{more} minus {less}"
     if "not comparable" in words:
         note += ", which ran in other arithmetic or on other hardware"
     steps, dots = (holding, failing, len(words)), tuple(paired(values.values, more, less))

@@ -71,6 +71,8 @@ def training_figure(
             PANELS[name].draw(axis, shown, colour, comparisons)
         seeds = runs.curves["seed"].nunique()
         several = f"{seeds} seeds: thin lines, dots; bar and line: mean, 95 % interval"
+        if "differences" in panels:
+            several += " (differences: wider, they hold together)"
         note = several if seeds > 1 else "one run each"
         if runs.apart:
             stars = f"* in other arithmetic or on other hardware than {runs.compare.baseline}"
@@ -99,7 +101,7 @@ def overview_figure(exercises: Mapping[str, Runs], topics: Topics) -> Figure:
             label_rows(axis, [runs.starred(variant) for variant in colour])
             if runs.apart:
                 figure.supxlabel("* in other arithmetic or on other hardware", fontsize=9)
-            title = fill(finding(runs, topics[name]), 46)
+            title = fill(f"{finding(runs, topics[name])} (last epochs)", 46)
             axis.set_title(f"{name.capitalize()}\n{title}", fontsize=9)
             axis.set_xlabel("test accuracy after the last epoch (%; scales differ)")
         marks: Any = {"color": "grey", "marker": "o", "alpha": 0.6, "lw": 1.2}

@@ -168,8 +168,8 @@ function explore(box) {
     const redraw = () => {
       draw(plot, chart, select.value, state);
       const i = state.at ?? state.stop, shown = variants.filter((name) => !state.only || name === state.only);
-      readout.replaceChildren(element("span", {}, `${chart.axis.split(" (")[0]} ${chart.x[i]}:`), ...shown.map((name) =>
-        element("span", {}, swatch(chart.colours[name]), `${name} ${digits(mean(chart.values[select.value][name] ?? [], i))}`)));
+      readout.replaceChildren(element("span", {}, `${chart.axis.split(" (")[0]} ${chart.x[i]}:`), ...shown.flatMap((name) =>
+        [" ", element("span", {}, swatch(chart.colours[name]), `${name} ${digits(mean(chart.values[select.value][name] ?? [], i))}`)]));
       plot.setAttribute("aria-label", `${chart.labels[select.value]} by ${chart.axis}. ${readout.textContent
         } Left and right arrows move the rule.`);
     };
@@ -241,7 +241,6 @@ function explore(box) {
 function wall(tools) {
   const tiles = [...document.querySelectorAll(".wall .tile")], grid = document.querySelector(".wall");
   const chosen = { verdict: "", exercise: "", sort: "text" };
-  const kinds = (key) => [...new Set(tiles.map((tile) => tile.dataset[key]))];
   const count = element("p", { class: "shown" });
   const apply = (announce = true) => {
     let shown = 0;
@@ -255,6 +254,7 @@ function wall(tools) {
     count.textContent = `${shown} of ${tiles.length} claims`;
     if (announce) say(count.textContent);
   };
+  const exercises = [...new Set(tiles.map((tile) => tile.dataset.exercise))];
   const order = [...document.querySelectorAll(".counts [data-verdict]")].map((item) => item.dataset.verdict);
   const select = (label, key, options) => {
     const made = element("select", { "data-choose": key, onchange: () => { chosen[key] = made.value; apply(); } });
@@ -263,10 +263,11 @@ function wall(tools) {
   };
   tools.append(
     select("Verdict", "verdict", [["", "all"], ...order.map((kind) => [kind, kind])]),
-    select("Exercise", "exercise", [["", "all"], ...kinds("exercise").map((kind) => [kind, kind])]),
+    select("Exercise", "exercise", [["", "all"], ...exercises.map((kind) => [kind, kind])]),
     select("Sort by", "sort", [["text", "place in the text"], ["verdict", "verdict"], ["off", "how far off"]]), count);
   for (const link of document.querySelectorAll("[data-filter]")) link.addEventListener("click", () => {
     chosen.exercise = tools.querySelector("[data-choose=exercise]").value = link.dataset.filter;
+    chosen.verdict = tools.querySelector("[data-choose=verdict]").value = "";
     apply();
   });
   apply(false);
@@ -276,12 +277,13 @@ function wall(tools) {
 
 function copyable(code) {
   const button = element("button", { type: "button", onclick: async () => {
+    let done = true;
     try { await navigator.clipboard.writeText(code.textContent); } catch {
       getSelection().selectAllChildren(code);
-      document.execCommand("copy");
+      done = document.execCommand("copy");
     }
-    say("Copied.");
-    button.textContent = "Copied";
+    button.textContent = done ? "Copied" : "Selected";
+    say(`${button.textContent}.`);
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   } }, "Copy");
   code.after(" ", button);

@@ -146,7 +146,7 @@ PANELS: dict[Panel, Lines | Dots | Differences] = {
     ),
     "gap": Dots(
         "Generalisation gap (last {last_epochs} epochs)",
-        "test less training loss: ● learning, ◆ clean",
+        "test less training loss (nats): ● learning, ◆ clean",
         {"gap": "o", "gap_clean": "D"},
         zero_line=True,
     ),

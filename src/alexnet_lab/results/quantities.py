@@ -68,27 +68,11 @@ def _window(column: str, less: str | None = None) -> Callable[[Runs], "pd.Series
     return compute
 
 
-def _change_at_jumps(runs: Runs) -> "pd.Series[float]":
-    """The mean change of test accuracy in the epochs for which the rate was at least halved."""
-    rows = runs.curves.set_index(RUN)
-    by_run = rows.groupby(level=RUN, sort=False)
-    jumped = rows["lr"] <= by_run["lr"].shift() / 2
-    change: pd.Series[float] = by_run["test_accuracy"].diff().where(jumped)
-    return change.groupby(level=RUN, sort=False).mean()
-
-
 def _roughness(runs: Runs) -> "pd.Series[float]":
-    """The mean size of the change of test accuracy from one epoch to the next."""
-    accuracy = runs.curves.set_index(RUN)["test_accuracy"]
-    steps: pd.Series[float] = accuracy.groupby(level=RUN, sort=False).diff().abs()
-    return steps.groupby(level=RUN, sort=False).mean()
-
-
-def _early_spike(runs: Runs) -> "pd.Series[float]":
-    """By how much the training loss rose at most from an epoch to the next, in the first ten."""
-    early = runs.curves[runs.curves["epoch"] <= 10].set_index(RUN)["train_loss"]
-    rises: pd.Series[float] = early.groupby(level=RUN, sort=False).diff().clip(lower=0)
-    return rises.groupby(level=RUN, sort=False).max()
+    """The largest change of test accuracy from one epoch to the next, after the fifth."""
+    late = runs.curves[runs.curves["epoch"] >= 5].set_index(RUN)["test_accuracy"]
+    steps: pd.Series[float] = late.groupby(level=RUN, sort=False).diff().abs()
+    return steps.groupby(level=RUN, sort=False).max()
 
 
 def layer_norms(texts: "pd.Series[str]") -> pd.DataFrame:
@@ -135,9 +119,7 @@ QUANTITIES: dict[Quantity, Measure] = {
     "gradient_reach": Measure(
         "first over last layer's gradient (powers of 10)", 2, "higher", _gradient_reach
     ),
-    "change_at_jumps": Measure("change at the cuts (points)", 2, "higher", _change_at_jumps),
-    "roughness": Measure("change between epochs (points)", 2, "lower", _roughness),
-    "early_spike": Measure("largest early rise of the loss (nats)", 4, "lower", _early_spike),
+    "roughness": Measure("largest change between epochs (points)", 2, "lower", _roughness),
     "seconds": Measure("s/epoch", 2, "lower", _seconds("mean")),
     "run_seconds": Measure("s/run", 1, "lower", _seconds("sum")),
     "final_train_loss": Measure("train loss", 4, "lower", _final("train_loss")),

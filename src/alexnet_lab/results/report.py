@@ -71,8 +71,8 @@ def _verdicts(ledger: Ledger, of_the_study: bool) -> str:
     independent = len(set().union(*behind.values()))
     return (
         f"The original text makes {len(ledger)} claims that can be measured, of {independent} "
-        f"independent facts: {words}; in brackets the facts, those with claims of several verdicts "
-        "under each."
+        f"independent facts: {words}; in brackets how many of the facts, where one with claims of "
+        "several verdicts counts under each."
     )
 
 

@@ -185,8 +185,9 @@ def benchmark_section(topic: Topic, timing: pd.DataFrame, layers: pd.DataFrame) 
         "benchmark's SGD has none), and what torch keeps of the forward pass, which is about four "
         "tensors per normalisation. Workspaces come on top. Arithmetic is that of the products "
         "with weights, forward and backward; the peak is that of a product of large fp32 matrices, "
-        "the fastest of several, timed after the steps. Others measured what is published, each in "
-        "a setting of their own.",
+        "the fastest of several, timed after the steps. A speed-up in words is that of the median "
+        "steps; the one that claims are held against is a mean over steps. Others measured what is "
+        "published, each in a setting of their own.",
         f"{hardware} in fp32",
         check_all("benchmark", topic, measured, level_of_each(len(steps))),
         measured,

@@ -58,6 +58,9 @@ def words(op: Op) -> str:
             return f"shift up to {100 * fraction:g} %"
         case recipes.Perspective(distortion=distortion, p=p):
             return f"perspective {distortion:g}, chance {p:g}"
+        case recipes.Jitter(brightness=brightness, contrast=contrast, saturation=saturation):
+            parts = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
+            return "\n".join(f"{name} ± {100 * part:g} %" for name, part in parts.items())
     return f"{op.op} {', '.join(f'{n:g}' for n in op.model_dump(exclude={'op'}).values())}"
 
 

@@ -1,5 +1,6 @@
 """The text's claims as a wall of tiles: what page.html says of each, and of all of them."""
 
+import math
 from math import isnan
 
 from alexnet_lab.params.claims import Claim, Difference, Measurable, More, Order, Value
@@ -26,8 +27,8 @@ def track_of(finding: Finding) -> Track:
 
 def half_widths_off(finding: Finding) -> float:
     """How far off the text is, in half widths of our interval."""
-    half = finding.estimate.half
-    return abs(finding.off) / half if half > 0 else 0.0
+    half, value = finding.estimate.half, getattr(finding.claim, "value", math.nan)
+    return abs(value - finding.estimate.mean) / half if half > 0 else 0.0
 
 
 def prizes(ledger: Ledger) -> list[tuple[str, str]]:
