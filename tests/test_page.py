@@ -562,7 +562,7 @@ class TestInABrowser:
             " s.value = 'test_loss'; s.dispatchEvent(new Event('change')); })()"
         )
         label = browser.run("document.querySelector('#activation .plot').ariaLabel")
-        assert label.startswith("test loss (nats) by epoch. epoch 5:relu 0.0")
+        assert label.startswith("test loss (nats) by epoch. epoch 5: relu 0.0")
 
     def test_stopping_earlier_ranks_the_variants_anew(self, browser: Browser, path: Path) -> None:
         browser.open(path)

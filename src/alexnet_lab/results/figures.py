@@ -71,8 +71,6 @@ def training_figure(
             PANELS[name].draw(axis, shown, colour, comparisons)
         seeds = runs.curves["seed"].nunique()
         several = f"{seeds} seeds: thin lines, dots; bar and line: mean, 95 % interval"
-        if "differences" in panels:
-            several += " (differences: wider, they hold together)"
         note = several if seeds > 1 else "one run each"
         if runs.apart:
             stars = f"* in other arithmetic or on other hardware than {runs.compare.baseline}"

@@ -109,7 +109,8 @@ class Differences:
             title = "Accuracy minus that of the other"
             labels, size = [f"{runs.starred(c.variant)}\n− {c.other}" for c in found], 8
         label_rows(axis, labels, size)
-        words = "points, last epochs; better, worse: misses zero;\nequivalent: line in the grey"
+        words = "points, last epochs; wider lines, which hold together;\n"
+        words += "better, worse: misses zero; equivalent: in the grey"
         axis.set(title=title)
         axis.set_xlabel(words, fontsize=9)
 
