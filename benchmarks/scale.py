@@ -54,6 +54,7 @@ START = 5.0  # seconds until a worker trains: Python, torch
 LIKE = {  # its networks
     "rates": "batchnorm",
     "repair": "batchnorm",
+    "modern": "batchnorm",
     "dropout": "augmentation",
     "depth": "activation",
 }

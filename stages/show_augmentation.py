@@ -6,7 +6,7 @@ from pathlib import Path
 from alexnet_lab import cli, params
 from alexnet_lab.data.datasets import load
 from alexnet_lab.machine.files import replace
-from alexnet_lab.results.sheet import augmentation_sheet
+from alexnet_lab.results.augmentation import augmentation_sheet
 
 IMAGES = 8
 

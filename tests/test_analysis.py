@@ -221,6 +221,18 @@ def test_one_comparison_is_said_to_hold_by_itself(curves: pd.DataFrame) -> None:
     assert "for all 2 that get a verdict, and are 97.5 % each. The spread" in several.how_sure
 
 
+def test_one_difference_far_from_the_others_does_not_hide_them(curves: pd.DataFrame) -> None:
+    near = {
+        f"near_{n}": curves[curves["variant"] == "slow"].assign(variant=f"near_{n}") for n in "ab"
+    }
+    for name, rows in near.items():
+        rows["test_accuracy"] += 0.5 if name.endswith("a") else -0.4
+    compare = compare_of(panels=("differences",))
+    for others, scale in ((near.values(), "symlog"), ((), "linear")):
+        figure = training_figure(runs_of(pd.concat([curves, *others]), None, compare))
+        assert figure.axes[0].get_xscale() == scale
+
+
 def test_the_report_says_how_long_the_runs_took(timing: pd.DataFrame) -> None:
     assert spent(timing.assign(seconds=3600 / len(timing))) == "60 min"
     assert spent(timing.assign(seconds=4896 * 2 / len(timing))) == "2.7 h"

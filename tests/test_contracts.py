@@ -42,6 +42,7 @@ FLOORS = (
     "data",
     "learning",
     "runs",
+    "weights",
     "plan",
     "cluster",
     "benchmark",
@@ -170,6 +171,17 @@ def views(stage: PipelineStage) -> Callable[[Study], Any]:
                 words[0] == "layer_gradients"
                 and [recipe.model for recipe in study.exercise(words[1]).variants.values()],
             )
+        case "stages/keep_filters.py":
+            return lambda study: (
+                study.exercise(words[0]).images,
+                {name: study.recipe(words[0], name) for name in study.exercise(words[0]).variants},
+                study.seeds_of(words[0])[0],
+                study.threads,
+                study.precision,
+                study.data.held_back,
+            )
+        case "stages/show_filters.py":
+            return lambda study: None
         case "stages/show_augmentation.py":
             return lambda study: (
                 study.exercise("augmentation").images,

@@ -194,7 +194,7 @@ def test_the_plan_is_of_the_stages_that_a_what_if_changes(
     assert schedules == [2 * epochs for epochs in (50, 40, 49, 49, 50)]
     assert to_train["rates@with_bn"] == to_train["dropout@dropout_0_5"] == 0
     epochs = {"activation": 15, "augmentation": 80, "batchnorm": 40}
-    epochs |= {"rates": 80, "repair": 60, "dropout": 60, "depth": 45}  # the controls
+    epochs |= {"rates": 80, "repair": 60, "dropout": 60, "depth": 45, "modern": 120}  # the controls
     for exercise, each in epochs.items():
         rows_of_it = [n for name, n in to_train.items() if name.split("@")[0] == exercise]
         assert sum(rows_of_it) == 2 * each, exercise

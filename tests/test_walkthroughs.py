@@ -117,7 +117,7 @@ def test_a_new_data_set_of_five_classes_trains(done: Path) -> None:
     ran = stages_run(call(done, "dvc", "repro"))
     prepared = {"prepare@mnist", "prepare@cifar10", "prepare@digits5"}
     compared = {"compare_benchmark", *(f"compare@{exercise}" for exercise in EXERCISES)}
-    shown = {"show_augmentation", "show@loss_and_rate", "show@layer_gradients"}
+    shown = {"show_augmentation", "show_filters", "show@loss_and_rate", "show@layer_gradients"}
     assert ran == prepared | compared | shown | variants("activation") | {"report"}
     accuracy = pd.read_csv(done / "metrics/runs/activation/relu.csv")["test_accuracy"].item()
     assert accuracy > 60  # chance is 20

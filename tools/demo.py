@@ -39,19 +39,28 @@ def leave_out_controls(folder: Path) -> None:
         read(folder / f"{name}.yaml") for name in ("params", "claims", "dvc")
     )
     controls = {name for name, topic in claims.items() if topic.get("under")}
-    for tree in (params, claims, pipeline["stages"]):
+    for tree in (params, claims):
         for name in controls & tree.keys():
             del tree[name]
-    compared = pipeline["stages"]["compare"]
-    compared["foreach"] = [name for name in compared["foreach"] if name not in controls]
-    shown = pipeline["stages"]["show"]["foreach"]
-    pictures = {f"plots/{key}.png" for key, name in shown.items() if name in controls}
-    pipeline["stages"]["show"]["foreach"] = {k: v for k, v in shown.items() if v not in controls}
-    report = pipeline["stages"]["report"]
-    report["deps"] = [path for path in report["deps"] if path not in pictures]
+    stages, gone = pipeline["stages"], set[str]()
+    for name, stage in list(stages.items()):
+        of_a_control = any(f"${{{control}." in str(stage) for control in controls)
+        if of_a_control or gone & {*stage.get("cmd", "").split()}:
+            gone |= outputs(stages.pop(name))
+    stages["compare"]["foreach"] = [e for e in stages["compare"]["foreach"] if e not in controls]
+    shown = stages["show"]["foreach"]
+    gone |= {f"plots/{key}.png" for key, name in shown.items() if name in controls}
+    stages["show"]["foreach"] = {key: v for key, v in shown.items() if v not in controls}
+    stages["report"]["deps"] = [path for path in stages["report"]["deps"] if path not in gone]
     pipeline["plots"] = [plot for plot in pipeline["plots"] if not controls & plot.keys()]
     for name, tree in (("params", params), ("claims", claims), ("dvc", pipeline)):
         write(folder / f"{name}.yaml", tree)
+
+
+def outputs(stage: Tree) -> set[str]:
+    """The paths that a stage writes."""
+    every = [out for kind in ("outs", "metrics", "plots") for out in stage.get(kind, ())]
+    return {path for out in every for path in ([out] if isinstance(out, str) else out)}
 
 
 def changed(tree: Tree, changes: Tree) -> Tree:

@@ -21,6 +21,7 @@ SECOND = {  # what is drawn beside the accuracy, by a panel that the exercise's 
     "learning_rate": "lr",
     "gap": "gap_clean",
     "train_loss": "train_loss",
+    "test_loss": "test_loss",
 }
 IMAGES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 

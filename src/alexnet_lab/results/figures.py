@@ -41,7 +41,7 @@ PALETTE = (
 STYLE = Path(__file__).with_name("study.mplstyle")
 WIDTH = 9.0  # inches: 990 pixels, so text stays readable in a README column
 ROW = 2.9  # inches
-WIDEST = 98  # letters of a title in one line
+WIDEST = 86  # letters of a title in one line
 
 
 def colours(variants: Sequence[str]) -> dict[str, str]:

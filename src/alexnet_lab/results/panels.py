@@ -7,6 +7,7 @@ the bar its 95 % interval.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -19,6 +20,7 @@ from alexnet_lab.results.quantities import QUANTITIES, Measure, sample
 from alexnet_lab.results.runs import Runs
 from alexnet_lab.results.statistics import Estimate, paired
 
+FAR = 20  # times as large as the others': then the axis is logarithmic beyond what does not matter
 Colours = Mapping[str, str]  # by variant
 Comparisons = Sequence[Comparison]
 
@@ -100,8 +102,14 @@ class Differences:
             pairs = paired(values, each.variant, each.other)[: mean.n]  # none if not comparable
             text = f"{mean.mean:+.2f}: {each.verdict}" if mean.n else each.verdict
             draw_row(axis, row, pairs, mean, text, colour[each.variant])
+        unit = "points, last epochs; wider lines, which hold together"
         if found:
-            axis.axvspan(-found[0].margin, found[0].margin, color="grey", alpha=0.18, lw=0)
+            margin, sizes = found[0].margin, [abs(each.difference.mean) for each in found]
+            axis.axvspan(-margin, margin, color="grey", alpha=0.18, lw=0)
+            if max(sizes) > FAR * median(sizes) > 0:
+                axis.set_xscale("symlog", linthresh=margin)
+                axis.xaxis.set_major_formatter("{x:g}")
+                unit = "points, last epochs, logarithmic outside the grey"
         axis.axvline(0, color="grey", lw=1)
         title = f"Accuracy minus that of {runs.compare.baseline}"
         labels, size = [runs.starred(each.variant) for each in found], 10
@@ -109,10 +117,9 @@ class Differences:
             title = "Accuracy minus that of the other"
             labels, size = [f"{runs.starred(c.variant)}\n− {c.other}" for c in found], 8
         label_rows(axis, labels, size)
-        words = "points, last epochs; wider lines, which hold together;\n"
-        words += "better, worse: misses zero; equivalent: in the grey"
+        words = "better, worse: line misses zero; equivalent: in the grey"
         axis.set(title=title)
-        axis.set_xlabel(words, fontsize=9)
+        axis.set_xlabel(f"{unit}\n{words}", fontsize=9)
 
 
 NATS = "cross-entropy (nats)"

@@ -19,6 +19,7 @@ SHOWN = 2  # tables of an exercise that are not folded
 PICTURES = {  # what those of claims.yaml show
     "augmentation_ops": "what each operation does to the same images",
     "loss_and_rate": "loss, and the learning rate beneath it, by epoch",
+    "filters": "the first layer's filters after training, of one run each",
     "layer_gradients": "the gradient's norm by layer and epoch",
 }
 

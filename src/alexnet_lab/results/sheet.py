@@ -1,69 +1,65 @@
-"""What augmentation does: the same eight images, one row per op. Nothing is saved here."""
+"""Sheets of small images, one labelled row below the other. Nothing is saved here."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import matplotlib as mpl
-import torch
+import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
-from torch import Tensor
-from torch.nn.functional import pad
 
-from alexnet_lab.learning.augment import augment
-from alexnet_lab.learning.random_streams import stream
-from alexnet_lab.params import recipes
-from alexnet_lab.params.recipes import Op
 from alexnet_lab.results.figures import STYLE, WIDTH
 
 LABEL = 2.2  # inches, for the words at the left
+IN_A_ROW = 16  # filters
+ZOOM = 8  # pixels for each of a filter's
+Row = tuple[str, np.ndarray]  # a label; images (N, H, W, 3) uint8
 
 
-def augmentation_sheet(images: Tensor, variants: Mapping[str, Sequence[Op]]) -> Figure:
-    """Draw images (N, 3, H, W) uint8 as they are, after each op of any variant, and after all."""
-    rows = list(_rows(images, variants))
-    side = (WIDTH - LABEL) / len(images)
+def sheet(rows: Sequence[Row]) -> Figure:
+    """Draw rows of images; labels with a colon, and the first one, are bold."""
+    most = max(len(images) for _, images in rows)
+    side = (WIDTH - LABEL) / most
     with mpl.rc_context(fname=STYLE):
         figure = Figure(figsize=(WIDTH, side * len(rows)), dpi=80)  # 32 pixels need no more
         left = LABEL / WIDTH
-        for place, (label, row) in enumerate(rows):
+        for place, (label, images) in enumerate(rows):
             height = 1 / len(rows)
             bottom = 1 - (place + 1) * height
             axis = figure.add_axes((left, bottom, 1 - left, 0.95 * height))
-            axis.imshow(_side_by_side(row), interpolation="nearest", aspect="auto")
+            axis.imshow(_side_by_side(images, most), interpolation="nearest", aspect="auto")
             axis.set_axis_off()
             weight = "bold" if ":" in label or not place else "normal"
             figure.text(0.005, bottom + height / 2, label, va="center", fontweight=weight)
     return figure
 
 
-def _rows(images: Tensor, variants: Mapping[str, Sequence[Op]]) -> Iterator[tuple[str, Tensor]]:
-    yield "as they are", images
-    shown: set[Op] = set()
-    for name, ops in variants.items():
-        for op in ops:
-            if op not in shown:
-                yield words(op), augment(images, [op], stream(0, "augment"))
-            shown.add(op)
-        if len(ops) > 1:
-            yield f"{name}: all its ops", augment(images, ops, stream(0, "augment"))
+def filter_sheet(filters: pd.DataFrame) -> Figure:
+    """Draw each variant's filters, the one of the largest norm first.
+
+    Columns: variant, shape, weights, as weights.first_layer gives them. Grey is zero; each filter
+    is scaled to its own largest weight, so only its pattern is seen.
+    """
+    rows = list[Row]()
+    for name, some in filters.groupby("variant", sort=False):
+        shape = [int(size) for size in some["shape"].iloc[0].split()]
+        weights = some["weights"].str.split(expand=True).to_numpy(float).reshape(-1, *shape)
+        images = _patterns(weights)
+        lines = np.split(images, range(IN_A_ROW, len(images), IN_A_ROW))
+        rows += [("" if number else f"{name}:", line) for number, line in enumerate(lines)]
+    return sheet(rows)
 
 
-def words(op: Op) -> str:
-    """Such as "rotate up to 10°": the op and its numbers."""
-    match op:
-        case recipes.Flip(p=p):
-            return f"flip, chance {p:g}"
-        case recipes.Rotate(degrees=degrees):
-            return f"rotate up to {degrees:g}°"
-        case recipes.Translate(fraction=fraction):
-            return f"shift up to {100 * fraction:g} %"
-        case recipes.Perspective(distortion=distortion, p=p):
-            return f"perspective {distortion:g}, chance {p:g}"
-        case recipes.Jitter(brightness=brightness, contrast=contrast, saturation=saturation):
-            parts = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
-            return "\n".join(f"{name} ± {100 * part:g} %" for name, part in parts.items())
-    return f"{op.op} {', '.join(f'{n:g}' for n in op.model_dump(exclude={'op'}).values())}"
+def _patterns(weights: np.ndarray) -> np.ndarray:
+    """Filters (N, 1 or 3, H, W) as images (N, ZOOM·H, ZOOM·W, 3) uint8."""
+    order = np.argsort(-np.linalg.norm(weights.reshape(len(weights), -1), axis=1))
+    largest = np.abs(weights).max((1, 2, 3), keepdims=True).clip(1e-12)
+    grey = np.rint(127.5 * (1 + weights / largest)).astype(np.uint8)[order]
+    grey = grey.repeat(ZOOM, 2).repeat(ZOOM, 3).transpose(0, 2, 3, 1)
+    images: np.ndarray = grey.repeat(3 // grey.shape[-1], -1)
+    return images
 
 
-def _side_by_side(images: Tensor) -> Tensor:
-    """One picture (H, N·(W+1), 3) of images (N, 3, H, W), with white lines between."""
-    return torch.cat(list(pad(images, (0, 1), value=255).permute(0, 2, 3, 1)), dim=1)
+def _side_by_side(images: np.ndarray, count: int) -> np.ndarray:
+    """One picture (H, count·(W+1), 3) of images (N, H, W, 3), with white between and after."""
+    padded = np.pad(images, ((0, count - len(images)), (0, 0), (0, 1), (0, 0)), constant_values=255)
+    return np.concatenate(list(padded), axis=1)

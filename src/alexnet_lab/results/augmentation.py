@@ -1,0 +1,47 @@
+"""What augmentation does: the same images, one row per op. Nothing is saved here."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from alexnet_lab.learning.augment import augment
+from alexnet_lab.learning.random_streams import stream
+from alexnet_lab.params import recipes
+from alexnet_lab.params.recipes import Op
+from alexnet_lab.results.sheet import sheet
+
+
+def augmentation_sheet(images: Tensor, variants: Mapping[str, Sequence[Op]]) -> Figure:
+    """Draw images (N, 3, H, W) uint8 as they are, after each op of any variant, and after all."""
+    rows = _rows(images, variants)
+    return sheet([(label, some.permute(0, 2, 3, 1).numpy()) for label, some in rows])
+
+
+def _rows(images: Tensor, variants: Mapping[str, Sequence[Op]]) -> Iterator[tuple[str, Tensor]]:
+    yield "as they are", images
+    shown: set[Op] = set()
+    for name, ops in variants.items():
+        for op in ops:
+            if op not in shown:
+                yield words(op), augment(images, [op], stream(0, "augment"))
+            shown.add(op)
+        if len(ops) > 1:
+            yield f"{name}: all its ops", augment(images, ops, stream(0, "augment"))
+
+
+def words(op: Op) -> str:
+    """Such as "rotate up to 10°": the op and its numbers."""
+    match op:
+        case recipes.Flip(p=p):
+            return f"flip, chance {p:g}"
+        case recipes.Rotate(degrees=degrees):
+            return f"rotate up to {degrees:g}°"
+        case recipes.Translate(fraction=fraction):
+            return f"shift up to {100 * fraction:g} %"
+        case recipes.Perspective(distortion=distortion, p=p):
+            return f"perspective {distortion:g}, chance {p:g}"
+        case recipes.Jitter(brightness=brightness, contrast=contrast, saturation=saturation):
+            parts = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
+            return "\n".join(f"{name} ± {100 * part:g} %" for name, part in parts.items())
+    return f"{op.op} {', '.join(f'{n:g}' for n in op.model_dump(exclude={'op'}).values())}"
