@@ -78,7 +78,6 @@ if sys.argv[:1] != [""] and os.path.basename(sys.orig_argv[1]) == "dvc":
 KILLED_RUNS = """
 import os, random, shutil, signal, sys, time, traceback
 from pathlib import Path
-import torch._dynamo  # an optimiser imports it, which takes a second
 from alexnet_lab import params
 from alexnet_lab.machine.files import write_csv
 from alexnet_lab.machine.hardware import this_machine

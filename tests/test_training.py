@@ -1,6 +1,8 @@
 """The loop learns real images, repeats itself, and handles every kind of what a recipe names."""
 
 import shutil
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -245,6 +247,38 @@ def test_every_op_is_applied(kind: type[Strict], cifar10: Dataset) -> None:
     augmented = augment(images, [op], stream(0, "augment"))
     assert augmented.shape == images.shape and augmented.dtype == torch.uint8
     assert not torch.equal(augmented, images)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "own"),
+    [
+        (recipes.Sgd(kind="sgd", momentum=0.9, weight_decay=0.01), torch.optim.SGD),
+        (recipes.Adam(kind="adam"), torch.optim.Adam),
+    ],
+)
+def test_the_optimiser_is_torchs_own_but_for_its_compiler(
+    recipe: recipes.Optimizer, own: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bits, also after a state is taken up again; importing the compiler would fail."""
+
+    def trained(make: Callable[[nn.Module], torch.optim.Optimizer]) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        network = nn.Linear(5, 3)
+        optimizer = make(network)
+        for step in range(4):
+            if step == 2:
+                state, optimizer = optimizer.state_dict(), make(network)
+                optimizer.load_state_dict(state)
+            optimizer.zero_grad()
+            network(torch.randn(8, 5)).square().sum().backward()
+            optimizer.step()
+        return [parameter.detach() for parameter in network.parameters()]
+
+    constants = recipe.model_dump(exclude={"kind"})
+    theirs = trained(lambda network: own(network.parameters(), 0.1, fused=True, **constants))
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)
+    ours = trained(lambda network: make_optimizer(recipe, network, 0.1))
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
 @pytest.mark.parametrize("kind", kinds(recipes.Optimizer))

@@ -4,10 +4,11 @@ The data set stays on the device as uint8; a batch is an index into it, augmente
 there. benchmarks/README.md says what makes it fast, and what did not.
 """
 
+import inspect
 import io
 import time
 from collections.abc import Iterator
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ from alexnet_lab.params.recipes import Arithmetic, Optimizer, Recipe
 # Images per batch of a test: what stays in a CPU's cache, what keeps a GPU busy. It changes only
 # the last bits of a result.
 TEST_BATCH = {"cpu": 128, "cuda": 2000}
+Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
 
 
 class Learner:
@@ -157,14 +159,26 @@ def layer_norms(classifier: Classifier) -> Tensor:
 
 def make_optimizer(optimizer: Optimizer, network: nn.Module, lr: float) -> torch.optim.Optimizer:
     """Make torch's own optimiser, which updates all parameters in one fused pass."""
+    parameters = list(network.parameters())
     match optimizer:
         case recipes.Sgd(momentum=momentum, weight_decay=decay):
-            return torch.optim.SGD(
-                network.parameters(), lr, momentum, weight_decay=decay, fused=True
-            )
+            sgd = without_compiler(torch.optim.SGD)
+            return sgd(parameters, lr, momentum, weight_decay=decay, fused=True)
         case recipes.Adam():
-            recorded = next(network.parameters()).is_cuda  # steps.Replay
-            return torch.optim.Adam(network.parameters(), lr, fused=True, capturable=recorded)
+            recorded = parameters[0].is_cuda  # steps.Replay
+            adam = without_compiler(torch.optim.Adam)
+            return adam(parameters, lr, fused=True, capturable=recorded)
+
+
+def without_compiler(kind: type[Kind]) -> type[Kind]:
+    """An optimiser of torch's that does not import torch's compiler, which takes two seconds.
+
+    torch wraps these methods in lines that import it only to switch it off.
+    """
+    names = ("add_param_group", "zero_grad", "step", "state_dict", "load_state_dict")
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    methods["step"] = torch.no_grad()(methods["step"])  # as its wrapper does
+    return type(kind.__name__, (kind,), methods)
 
 
 def check_fit(recipe: Recipe, data: Dataset) -> None:

@@ -15,7 +15,6 @@ from alexnet_lab.runs.site import Site
 from alexnet_lab.runs.store import Store
 
 SPARE_MEMORY = 4 * 2**30  # bytes that are left before an idle core takes what is not asked for yet
-IMPORTED = ("alexnet_lab.runs.trainer", "torch._dynamo")  # the latter by the first optimiser
 Task = Callable[[], Iterator[tuple[Record, bool]]]
 
 
@@ -24,7 +23,7 @@ def runs_of(site: Site, exercise: str, variant: str, say: Callable[[str], None])
 
     If all their epochs are known, bf16's gradient was compared when they were trained.
     """
-    preload(*IMPORTED)
+    preload("alexnet_lab.runs.trainer")
     runs = site.runs(exercise, variant, site.likely_precision(exercise, variant))
     if all(None not in known_epochs(run, site.store) for run in runs):
         return runs
