@@ -1,6 +1,8 @@
 """A name changes from the epoch where its cause acts, not before; and for nothing else."""
 
+import ast
 import copy
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +18,7 @@ from alexnet_lab.learning.schedules import learning_rate
 from alexnet_lab.machine.hardware import Hardware
 from alexnet_lab.params.recipes import Recipe
 from alexnet_lab.runs import names
-from alexnet_lab.runs.names import CODE, PROJECT, chain, code
+from alexnet_lab.runs.names import CODE, PROJECT, as_text, chain, code, syntax_tree
 from alexnet_lab.runs.site import Site
 
 ROOT = Path(__file__).parent.parent
@@ -234,7 +236,7 @@ def test_each_module_that_trains_changes_the_code(project: Path) -> None:
     digests = {before}
     for file in files:
         text = file.read_text()
-        file.write_text(text + "# other code\n")
+        file.write_text(text + "other = 1\n")
         code.cache_clear()
         digests.add(code(project))
         file.write_text(text)
@@ -255,10 +257,73 @@ def test_no_other_module_changes_the_code(project: Path) -> None:
     }
     assert {"results", "params", "plan.py", "console.py", "cli.py", "benchmark"} <= named
     for file in others:
-        file.write_text(file.read_text() + "# other code\n")
+        file.write_text(file.read_text() + "other = 1\n")
     (project / "src/alexnet_lab/learning/notes.txt").write_text("no code")
     code.cache_clear()
     assert code(project) == before
+
+
+def test_comments_docstrings_and_layout_are_not_code(project: Path) -> None:
+    before = code(project)
+    for file in that_train(project):
+        text = re.sub(
+            r'^( *""")(?=\S)', r"\1In other words: ", file.read_text(), flags=re.MULTILINE
+        )
+        assert "In other words" in text
+        file.write_text(f"# A comment.\n\n{ast.unparse(ast.parse(text))}\n")
+    code.cache_clear()
+    assert code(project) == before
+
+
+CODE_OF_ALL_KINDS = '''
+class A:
+    """Says something."""
+    y = "a" if None else []
+
+def f(a, b: int = 2):
+    return a / b
+
+z = [f(x) for x in f"{x:.2f} {A}"]
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("b: int = 2", "b: int = 2.0"),
+        ("b: int = 2", "b: float = 2"),
+        ("/ b", "// b"),
+        ("/ b", "* b"),
+        ('"a"', '"b"'),
+        ("None", "[]"),
+        ("[]", "[[]]"),
+        ("[f(x)", "[(f(x),)"),
+        ("return", "yield"),
+        ("f(x)", "f(*x)"),
+        ("f(x)", "f(x, x)"),
+        ("{x:.2f}", "{x:.3f}"),
+        ("{x:.2f}", "{x!r:.2f}"),
+        ("} {", "}{"),
+        ("class A:", "class A(f):"),
+        ("    y =", "y ="),
+    ],
+)
+def test_whatever_python_tells_apart_is_other_code(old: str, new: str) -> None:
+    before, now = CODE_OF_ALL_KINDS, CODE_OF_ALL_KINDS.replace(old, new)
+    assert now != before
+    assert as_text(syntax_tree(now)) != as_text(syntax_tree(before))
+
+
+def test_code_has_one_name_in_every_version_of_python() -> None:
+    """Some have fields of a tree that others have not; this is what 3.11 gives."""
+    text = as_text(syntax_tree("def f(*, a=[]): 'Says.'; return f'{a!r:>{2}}' if a else None"))
+    assert text == (
+        "Module(body=[FunctionDef(name='f' args=arguments(kwonlyargs=[arg(arg='a')] "
+        "kw_defaults=[List(ctx=Load())]) body=[Return(value=IfExp(test=Name(id='a' ctx=Load()) "
+        "body=JoinedStr(values=[FormattedValue(value=Name(id='a' ctx=Load()) conversion=114 "
+        "format_spec=JoinedStr(values=[Constant(value='>') FormattedValue(value=Constant(value=2) "
+        "conversion=-1)]))]) orelse=Constant()))])])"
+    )
 
 
 def test_the_code_is_in_the_names() -> None:

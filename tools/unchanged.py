@@ -33,6 +33,7 @@ from alexnet_lab.errors import UserError
 from alexnet_lab.machine.files import discard, write_csv
 from alexnet_lab.machine.hardware import this_machine
 from alexnet_lab.plan import stale_stages
+from alexnet_lab.runs.names import syntax_tree
 from alexnet_lab.runs.store import the_store
 from tools.closure import PACKAGE, imported, is_exempt
 
@@ -184,10 +185,7 @@ def tree(file: Path, source: Path) -> str:
     In place of a module of ours that it imports stands the digest of that module's own tree,
     wherever the module lies; ``source`` is the package's folder.
     """
-    module = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(module):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    module = syntax_tree(file.read_text(encoding="utf-8"))
     ours = sorted(
         f"{name}: {'exempt' if is_exempt(place, source) else digest(place, source)}"
         for node in ast.walk(module)

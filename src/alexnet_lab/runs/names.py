@@ -5,6 +5,7 @@ it adds. Its name says both: equal names are equal numbers, and equal states of 
 Runs that begin alike share the names of their first epochs, whatever exercise they belong to.
 """
 
+import ast
 import hashlib
 import json
 from collections.abc import Iterator
@@ -52,8 +53,32 @@ def root(
 
 @cache
 def code(project: Path = PROJECT) -> str:
-    """The digest of the code that trains."""
-    return files_digest(project, sorted(file for part in CODE for file in _modules(project / part)))
+    """The digest of the code that trains, without what changes no number: comments and layout."""
+    files = sorted(file for part in CODE for file in _modules(project / part))
+    texts = (file.read_text(encoding="utf-8") for file in files)
+    names = [file.relative_to(project).as_posix() for file in files]
+    return _digest(names, [as_text(syntax_tree(text)) for text in texts])
+
+
+def syntax_tree(text: str) -> ast.Module:
+    """Python code as a tree, which has no comments, without its docstrings."""
+    module = ast.parse(text)
+    for node in ast.walk(module):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            has_docstring = ast.get_docstring(node, clean=False) is not None
+            node.body = node.body[has_docstring:]
+    return module
+
+
+def as_text(node: object) -> str:
+    """A syntax tree as a text, the same in every version of Python, unlike that of `ast.dump`."""
+    if isinstance(node, list):
+        return f"[{' '.join([as_text(each) for each in node])}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    given = [(name, value) for name in node._fields if (value := getattr(node, name, None)) != []]
+    fields = [f"{name}={as_text(value)}" for name, value in given if value is not None]
+    return f"{type(node).__name__}({' '.join(fields)})"
 
 
 @cache
