@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from alexnet_lab.runs.ahead import ABSENT, at
 from tests.conftest import ROOT
 from tools.closure import closure, imports
-from tools.unchanged import ABSENT, at, same_bytes, tree
+from tools.unchanged import same_bytes, tree
 
 BEFORE = '''"""A docstring."""
 

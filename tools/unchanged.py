@@ -33,6 +33,7 @@ from alexnet_lab.errors import UserError
 from alexnet_lab.machine.files import discard, write_csv
 from alexnet_lab.machine.hardware import this_machine
 from alexnet_lab.plan import stale_stages
+from alexnet_lab.runs.ahead import ABSENT, at
 from alexnet_lab.runs.names import syntax_tree
 from alexnet_lab.runs.store import the_store
 from tools.closure import PACKAGE, imported, is_exempt
@@ -43,7 +44,6 @@ CODE = ("src/", "stages/")
 SMALL = {"seeds": [0], "epochs": 12, "threads": 1}
 SMALL_BENCHMARK = {"batch_sizes": [2], "iterations": 1, "warmup_iterations": 1}
 PROVABLE = ("stages/train.py", "stages/benchmark.py")
-ABSENT = object()
 
 
 def main() -> None:
@@ -163,13 +163,6 @@ def check_base(base: str, old: PipelineStage, stage: PipelineStage) -> None:
 def status(dep: Any) -> dict[str, Any]:
     """How a dependency differs from dvc.lock, as DVC says it."""
     return dict(dep.workspace_status()) if hasattr(dep, "params") else dict(dep.status())
-
-
-def at(tree: Any, key: str) -> Any:
-    """The value at a dotted key; ABSENT if there is none."""
-    for part in key.split("."):
-        tree = tree.get(part, ABSENT) if isinstance(tree, dict) else ABSENT
-    return tree
 
 
 def same_code(old: PipelineStage, new: PipelineStage, before: Path) -> bool:

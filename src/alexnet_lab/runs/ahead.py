@@ -56,10 +56,11 @@ def _asked_for(command: list[str], study: Study) -> set[str]:
 def changed_parameters(lock: Tree, raw: Tree, exercise: str, variant: str) -> bool:
     """Whether a stage's parameters differ from those that dvc.lock has for it."""
     recorded = lock.get(f"{exercise}@{variant}", {}).get("params", {}).get("params.yaml")
-    return recorded is None or any(_at(raw, key) != value for key, value in recorded.items())
+    return recorded is None or any(at(raw, key) != value for key, value in recorded.items())
 
 
-def _at(tree: Any, key: str) -> Any:
+def at(tree: Any, key: str) -> Any:
+    """The value at a dotted key; ABSENT if there is none."""
     for part in key.split("."):
         tree = tree.get(part, ABSENT) if isinstance(tree, dict) else ABSENT
     return tree
