@@ -21,7 +21,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 git:
-	@git cat-file -e HEAD:./params.yaml 2> /dev/null || { echo "git has no commit of this folder,\
+	@git status --short 2>&1 | grep -A9 dubious && exit 1; git cat-file -e HEAD:./params.yaml 2> /dev/null || { echo "git has no commit of this folder,\
 	  and DVC needs one: git clone the project, or git init && git add . && git commit -m start"; exit 1; }
 
 setup: .venv/.ready ## create .venv with exactly pinned versions: a minute, some GB

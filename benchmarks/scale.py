@@ -82,7 +82,7 @@ def timed(client: Client, site: Site, runs: list[Run], wanted: frozenset[str]) -
     shutil.rmtree(site.store.folder, ignore_errors=True)
     due = stretches(runs, wanted, site.store)
     start = time.perf_counter()
-    errors = head.carry_out(client, due, wanted, site.store, shared=True)
+    errors = head.carry_out(client, due, wanted, site.store, "here", shared=True)
     if errors:
         raise RuntimeError(errors)
     return time.perf_counter() - start, len(due)

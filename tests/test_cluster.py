@@ -423,7 +423,7 @@ def test_machines_with_stores_of_their_own_one_of_which_dies(
 
 
 @pytest.mark.slow
-def test_the_head_dies_and_what_other_machines_found_is_not_lost(
+def test_the_head_dies_and_the_next_one_ends_in_the_same_bytes(
     project: Path, expected: dict[str, str]
 ) -> None:
     with engine(project) as (address, join):
@@ -440,7 +440,7 @@ def test_the_head_dies_and_what_other_machines_found_is_not_lost(
 
 def other_code(folder: Path) -> None:
     with (folder / "src/alexnet_lab/learning/training.py").open("a") as file:
-        file.write("# another comment\n")
+        file.write("other = 1\n")
 
 
 def other_data(folder: Path) -> None:

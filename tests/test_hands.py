@@ -94,7 +94,7 @@ def test_without_data_make_status_lists_what_is_stale(tmp_path: Path) -> None:
     assert ran.returncode == 1 and "These would run again" in ran.stderr
     expected = {"schedules@exponential", "compare@batchnorm", "compare@depth", "report"}
     assert expected <= {*ran.stdout.splitlines()} and "No such file" not in ran.stdout
-    assert "benchmark@" not in ran.stdout  # check is stale, but what it writes never changes
+    assert "prepare@" not in ran.stdout  # check is stale, but what it writes never changes
 
 
 def test_a_clone_with_autocrlf_has_the_same_bytes(tmp_path: Path) -> None:

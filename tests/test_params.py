@@ -19,7 +19,6 @@ from alexnet_lab.params.recipes import Cnn, Cosine, Jitter, Mlp, WarmupCosine
 from alexnet_lab.params.study import Study, merge
 
 ROOT = Path(__file__).parent.parent
-WARM = {"schedule": {"kind": "warmup_cosine", "warmup_epochs": 2}}
 
 
 def put(raw: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:

@@ -286,3 +286,9 @@ def test_bars_show_only_what_was_trained_without_a_terminal(
     assert capsys.readouterr().out == (
         "activation relu seed 0 epoch 2/5: loss 0.5000, test accuracy 20.00 %, 2.0 s\n"
     )
+
+
+@pytest.mark.usefixtures("project")
+def test_a_target_that_is_no_exercise_is_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="'report' is no exercise and no variant of one; there are"):
+        planned(site, monkeypatch, "seeds=[0,3]", target="report")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -200,3 +201,28 @@ def test_a_recipe_that_does_not_fit_the_images_is_named_before_anything_is_compu
     recipe = study.recipe("activation", "relu")
     with pytest.raises(UserError, match=r"train\.normalize needs 3"):
         precision.gradient_error(recipe, site.data / "cifar10", 1, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("files", "cores", "left"),
+    [
+        ({"cpu.max": "200000 100000", "memory.max": "4000", "memory.current": "1000"}, 2, 3000),
+        ({"cpu.max": "50000 100000", "memory.max": "max", "memory.current": "1000"}, 1, 2**20),
+        ({"cpu.max": "max 100000"}, 8, 2**20),
+        ({}, 8, 2**20),
+    ],
+)
+def test_a_containers_limits_are_those_of_its_control_group(
+    files: dict[str, str], cores: int, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    monkeypatch.setattr(hardware, "GROUP", tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    real = Path.read_text
+
+    def read(path: Path, **how: Any) -> str:
+        return "MemAvailable: 1024 kB" if path.name == "meminfo" else real(path, **how)
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert (hardware.core_count(), hardware.memory_left()) == (cores, left)

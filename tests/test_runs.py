@@ -1,5 +1,6 @@
 """Shared, interrupted, damaged or waited for: a run gives what a plain loop from nothing gives."""
 
+import io
 import os
 import random
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from alexnet_lab import cli, params
@@ -430,13 +432,25 @@ def test_without_a_dvc_lock_all_stages_are_to_come(
     raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DVC_STAGE", "activation@relu")
-    monkeypatch.setattr(cli, "dvc_command", list)
+    command = ["dvc", "repro"]
+    monkeypatch.setattr(cli, "dvc_command", lambda: command)
     with in_project(tmp_path, raw):
         for content in (None, "", "stages: [", "stages: {}\n"):
             Path("dvc.lock").unlink(missing_ok=True)
             if content is not None:
                 Path("dvc.lock").write_text(content)
             assert to_come(raw, "activation@relu") == EVERY - {"activation@relu"}
+        command.clear()  # no /proc: nobody knows what was asked for
+        assert to_come(raw, "activation@relu") == set()
+
+
+def test_a_state_of_another_network_counts_as_none(site: Site) -> None:
+    run = a_run(site)
+    carried(replace(run, names=run.names[:2]), site.store)
+    state = io.BytesIO()
+    torch.save({"classifier": {"other": torch.ones(1)}, "optimizer": {}}, state)
+    site.store.keep_state(run.names[1], state.getvalue())
+    assert carried(run, site.store)[0] == from_nothing(run)
 
 
 # --- what git holds ---

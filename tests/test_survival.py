@@ -280,7 +280,7 @@ REPRO = ("dvc", "repro", "--no-run-cache")
 def test_200_kills_cost_no_epoch_that_was_finished(project: Path) -> None:
     """Runs are killed in pairs, wherever they are, and some pairs train the same run."""
     expected = digests(project, "metrics/runs/**/*")
-    words = ("-c", KILLED_RUNS, str(SEED), str(KILLS_OF_RUNS))
+    words = ("-Wignore::DeprecationWarning", "-c", KILLED_RUNS, str(SEED), str(KILLS_OF_RUNS))
     ran = call(project, "python", *words)
     assert ran.returncode == 0 and ran.stderr == "", ran.stdout + ran.stderr
     passes = [Counter(text.split()) for text in ran.stdout.split("complete\n")]

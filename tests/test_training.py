@@ -331,10 +331,6 @@ def test_an_error_while_training_reaches_the_caller(site: Site, tmp_path: Path) 
         list(carry_out(replace(run, data=tmp_path), site.store, frozenset()))
 
 
-def with_stage(both: tuple[Site, list[Run]]) -> tuple[Site, str, str, list[Run]]:
-    return both[0], "activation", "tanh", both[1]
-
-
 def test_a_model_that_memory_cannot_hold_names_the_key_to_lower(
     raw: dict[str, Any], site: Site
 ) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # only for annotations: a stage should not wait for torch bef
     from alexnet_lab.learning.epoch import Epoch
     from alexnet_lab.runs.records import Record
 
-console = Console(soft_wrap=True)  # a line of a log stays one line
+console = Console(soft_wrap=True, markup=False)  # a line of a log stays one line
 
 
 def say(line: str) -> None:

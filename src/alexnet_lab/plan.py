@@ -77,8 +77,17 @@ def with_overrides(overrides: list[str], path: Path) -> Path:
 
 
 def due_stages(study: Study, raw: Tree, targets: Iterable[str] = ()) -> set[tuple[str, str]]:
-    """The training stages (exercise, variant) of targets that differ from dvc.lock."""
+    """The training stages (exercise, variant) of targets that differ from dvc.lock.
+
+    UserError if a target is no exercise, and no variant or comparison of one.
+    """
     asked = {target.removeprefix("compare@") for target in targets}
+    every = {f"{e}@{v}" for e, content in study.exercises.items() for v in content.variants}
+    if unknown := asked - every - {*study.exercises}:
+        known = ", ".join(study.exercises)
+        raise UserError(
+            f"'{unknown.pop()}' is no exercise and no variant of one; there are {known}."
+        )
     lock = read_yaml(Path("dvc.lock")).get("stages", {})
     stale = {stage.name for stage in stale_stages()}
     return {

@@ -34,7 +34,7 @@ def main() -> None:
         raise UserError(INSTALL) from error
     here = Site(params.load(), Path("data"), this_machine(), the_store())
     studies = []
-    for overrides in get_hydra_sweeps({PARAMS.name: args.set_param}):
+    for overrides in sweeps(args.set_param):
         with tempfile.TemporaryDirectory() as folder:
             raw = read_yaml(with_overrides(overrides[PARAMS.name], Path(folder) / PARAMS.name))
         site = replace(here, study=params.parse(raw))
@@ -49,6 +49,15 @@ def main() -> None:
     _, errors = train_all(studies)
     if errors:
         raise UserError("\n".join(errors.values()))
+
+
+def sweeps(words: list[str]) -> list[dict[str, list[str]]]:
+    """The what-ifs of a sweep, as DVC makes them. UserError if it cannot read one."""
+    try:
+        return list(get_hydra_sweeps({PARAMS.name: words}))
+    except Exception as error:  # hydra's, which DVC lets through
+        text = f"{error}".partition("\n")[0]
+        raise UserError(f"-S {' -S '.join(words)} cannot be read: {text}") from error
 
 
 if __name__ == "__main__":

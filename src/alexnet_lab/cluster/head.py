@@ -32,6 +32,7 @@ from alexnet_lab.runs.stage import branchings, worker_count
 from alexnet_lab.runs.store import Store
 
 Stages = set[tuple[str, str]]  # exercise and variant
+MIX = "ALEXNET_LAB_CLUSTER_MIX"  # 1: workers of any kind of hardware
 LIVE = console.is_terminal and not console.is_dumb_terminal
 QUIET = {"host": "127.0.0.1", "dashboard": False}
 CONFIG = {  # of an engine on this machine
@@ -47,7 +48,9 @@ def train_all(studies: Sequence[tuple[Site, Stages]]) -> tuple[list[Site], dict[
     Returns the sites with the hardware that they run on, and what went wrong, by the name of the
     last epoch of each stretch. UserError if nobody takes part.
     """
-    here, token = studies[0][0], f"head-{uuid4().hex}"
+    here, token, mix = studies[0][0], f"head-{uuid4().hex}", os.environ.get(MIX) or "0"
+    if mix not in ("0", "1"):
+        raise UserError(f"{MIX} is '{mix}'; it should be 0 or 1.")
     here.store.keep_record(token, {"waits": True})
     folders = {site.data / site.study.exercise(e).images for site, due in studies for e, _ in due}
     terms = Terms(
@@ -55,7 +58,7 @@ def train_all(studies: Sequence[tuple[Site, Stages]]) -> tuple[list[Site], dict[
         {package: version(package) for package in names.VERSIONS},
         {folder: names.images(folder) for folder in folders},
         token,
-        "" if os.environ.get("ALEXNET_LAB_CLUSTER_MIX") == "1" else here.hardware.kind,
+        "" if mix == "1" else here.hardware.kind,
     )
     with engine(worker_count(here.study.threads, here.hardware), here.hardware) as client:
         hardware, shared = admit(client, terms, here.hardware)
@@ -68,7 +71,7 @@ def train_all(studies: Sequence[tuple[Site, Stages]]) -> tuple[list[Site], dict[
                 runs += some if (exercise, variant) in due else []
         wanted = branchings(every)
         pieces = stretches(runs, wanted, here.store)
-        errors = carry_out(client, pieces, wanted, here.store, shared)
+        errors = carry_out(client, pieces, wanted, here.store, token, shared)
     return sites, errors
 
 
@@ -134,7 +137,8 @@ def admit(client: Client, terms: Terms, here: Hardware) -> tuple[Hardware, bool]
         client.wait_for_workers(1)
     try:
         client.run_on_scheduler(names.code)  # it unpickles tasks
-        kinds = {found.kind: found for found in client.run(this_machine).values()}
+        machines = client.run(this_machine, on_error="ignore").values()
+        kinds = {machine.kind: machine for machine in machines}
         if terms.kind and terms.kind not in kinds and len(kinds) == 1:
             ((terms.kind, here),) = kinds.items()
             console.print(f"The study runs on {here.kind}, unlike this machine.")
@@ -171,7 +175,12 @@ def compare_gradients(client: Client, site: Site, due: Stages) -> None:
 
 
 def carry_out(
-    client: Client, due: dict[str, Stretch], wanted: frozenset[str], store: Store, shared: bool
+    client: Client,
+    due: dict[str, Stretch],
+    wanted: frozenset[str],
+    store: Store,
+    token: str,
+    shared: bool,
 ) -> dict[str, str]:
     """Let the workers train the stretches, each when what comes before it is there.
 
@@ -189,6 +198,7 @@ def carry_out(
                 train,
                 *(run, piece.first, wanted.intersection(run.names)),
                 ({}, {}) if shared else give(store, run.names, states),
+                token,
                 key=f"{run.title.split()[0]}-{uuid4().hex}",  # Dask learns an exercise's seconds
                 priority=longest[piece.name] - max(0, start - piece.first),
                 resources={OURS: 1},

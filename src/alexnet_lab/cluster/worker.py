@@ -37,8 +37,9 @@ class Terms(WorkerPlugin):  # type: ignore[misc]
 
     async def setup(self, worker: Worker) -> None:
         """Let the worker take tasks, or say why not."""
-        self.hardware, self.shares = this_machine(), bool(the_store().record(self.token))
+        self.shares = False
         try:
+            self.hardware, self.shares = this_machine(), bool(the_store().record(self.token))
             reason = next(self.objections(), "")
         except UserError as error:
             reason = str(error)
@@ -78,7 +79,8 @@ def take(store: Store, findings: Findings) -> None:
     """Keep what the store does not have."""
     for name, record in findings[0].items():
         known = store.record(name)
-        if not known or known["epoch"]["train_accuracy"] is None:  # it may measure less
+        more = record["epoch"]["train_accuracy"] is not None
+        if not known or (more and known["epoch"]["train_accuracy"] is None):
             store.keep_record(name, record)
     for name, state in findings[1].items():
         if not store.has_state(name):
@@ -93,7 +95,9 @@ def give(store: Store, records: tuple[str, ...], states: tuple[str, ...]) -> Fin
     )
 
 
-def train(run: Run, first: int, wanted: frozenset[str], known: Findings) -> tuple[bool, Findings]:
+def train(
+    run: Run, first: int, wanted: frozenset[str], known: Findings, token: str
+) -> tuple[bool, Findings]:
     """Train a run's epochs after the first ones, for a minute or so, and keep the last state.
 
     Returns whether all is done, and what the head's store may lack. UserError as carry_out
@@ -103,6 +107,10 @@ def train(run: Run, first: int, wanted: frozenset[str], known: Findings) -> tupl
 
     worker, store, end = get_worker(), the_store(), run.names[-1]
     terms, key = worker.plugins[OURS], worker.get_current_task()
+    if terms.token != token:
+        raise UserError("Another study has begun on this scheduler; one at a time, please.")
+    if names.code.__wrapped__() != terms.code:
+        raise UserError("The code has changed under a worker: start it again.")
     take(store, known)
     before = store.record(end) if run.find(len(run.names) - 1, store, {}) else None
     run, until = replace(run, hardware=terms.hardware), _Until(store.folder, store.bound, end)

@@ -17,11 +17,20 @@ Device = Literal["cpu", "cuda"]
 
 BF16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # as Linux names them: x86, x86, ARM
 # Variables that let torch's libraries compute with fewer instructions, and so other bits.
-LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE")
+LIMITS = (
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_MAX_CPU_ISA",
+    "ONEDNN_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
 SMALLER = (  # what to do if memory runs out
     "lower batch_size (-S batch_size=64) or the model's sizes in params.yaml, or train fewer "
     "seeds at once with ALEXNET_LAB_WORKERS=1."
 )
+GROUP = Path("/sys/fs/cgroup")
 # Signs of a GPU's driver: NVIDIA, WSL, ROCm, Jetson. Without one, torch need not be asked.
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "/dev/nvmap")
 
@@ -78,7 +87,8 @@ def gpu() -> Hardware:
     import torch
 
     bf16 = torch.cuda.get_device_capability() >= (8, 0)
-    return Hardware("cuda", torch.cuda.get_device_name(), bf16)
+    limits = "".join(f" ({limit})" for limit in _limits())
+    return Hardware("cuda", f"{torch.cuda.get_device_name()}{limits}", bf16)
 
 
 def cpu() -> Hardware:
@@ -90,8 +100,12 @@ def cpu() -> Hardware:
     parts = [f"family {facts['cpu family']}"] if "cpu family" in facts else []
     parts += [f"{key.split()[-1]} {facts[key]}" for key in ("model", "CPU part") if key in facts]
     parts += ["bf16" if bf16 else "no bf16"]
-    parts += [f"{limit}={os.environ[limit]}" for limit in LIMITS if limit in os.environ]
+    parts += _limits()
     return Hardware("cpu", f"{name} ({', '.join(parts)})", bf16)
+
+
+def _limits() -> list[str]:
+    return [f"{limit}={os.environ[limit]}" for limit in LIMITS if limit in os.environ]
 
 
 def _cpu_facts() -> dict[str, str]:
@@ -105,16 +119,29 @@ def _cpu_facts() -> dict[str, str]:
 
 
 def memory_left() -> float:
-    """How many bytes of memory can still be had; infinite if this is not Linux."""
+    """How many bytes of memory can still be had here, or in this container; inf if not Linux."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return math.inf
-    return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    left = next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    limit, used = (_of_container(f"memory.{word}") for word in ("max", "current"))
+    return min(left, limit - used) if limit and used else left
 
 
 def core_count() -> int:
-    """How many cores this process may use."""
+    """How many cores this process may use, here or in this container."""
+    cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    quota = _of_container("cpu.max")
+    return min(cores, max(1, round(quota))) if quota else cores
+
+
+def _of_container(file: str) -> float | None:
+    """A limit of the control group, in its unit (of cpu.max: cores); None if there is none."""
+    try:
+        number, *period = (GROUP / file).read_text(encoding="utf-8").split()
+        return float(number) / float(period[0] if period else 1)
+    except (OSError, ValueError):  # not such a Linux, or "max"
+        return None

@@ -65,7 +65,10 @@ def _files() -> dict[PurePosixPath, Rows]:
     command = ("git", "archive", "HEAD", f"{CURVES}", f"{TIMING}")
     try:
         archive = subprocess.run(command, capture_output=True, check=True).stdout  # noqa: S603  # fixed words
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.CalledProcessError) as error:
+        said: bytes = getattr(error, "stderr", None) or b""
+        if b"dubious" in said:  # the folder is another user's; git says what to do
+            raise UserError(said.decode(errors="replace").strip()) from error
         return {}
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         return {

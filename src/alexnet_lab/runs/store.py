@@ -76,7 +76,7 @@ class Store:
     def lock(self, name: str) -> Iterator[None]:
         """Hold a name while computing what it stands for; wait if another process holds it."""
         path = self.folder / "locks" / name
-        lock = FileLock(path, mode=0o666)  # less the umask, as for every file
+        lock = FileLock(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
@@ -170,7 +170,7 @@ def the_store() -> Store:
         raise UserError(
             f"ALEXNET_LAB_RUNS_GIB is '{bound}'; it should be a number of GiB, such as 2."
         ) from error
-    return Store(folder_setting("ALEXNET_LAB_RUNS") or _project() / ".runs", size)
+    return Store(_project() / (folder_setting("ALEXNET_LAB_RUNS") or ".runs"), size)
 
 
 def _project() -> Path:

@@ -59,23 +59,17 @@ def _carry_out(run: Run, store: Store, wanted: frozenset[str]) -> Iterator[tuple
 
 def _restored(run: Run, store: Store, epochs: int) -> Learner:
     """The network after at most this many epochs: the newest whole state, or its beginning."""
-    learner = Learner(
-        run.recipe, load(run.data, run.held_back).to(_device(run)), run.seed, run.precision
-    )
+    data = load(run.data, run.held_back).to(torch.device(run.hardware.device))
     while start := run.start(epochs, store):
-        name = run.names[start - 1]
+        name, learner = run.names[start - 1], Learner(run.recipe, data, run.seed, run.precision)
         try:
             if state := store.state(name):
                 learner.restore(state, start)
-                break
-        except pickle.UnpicklingError:  # whole, but nothing that we wrote
+                return learner
+        except (pickle.UnpicklingError, RuntimeError, LookupError, ValueError):  # another's state
             store.drop_state(name)
         epochs = start - 1
-    return learner
-
-
-def _device(run: Run) -> torch.device:
-    return torch.device(run.hardware.device)
+    return Learner(run.recipe, data, run.seed, run.precision)
 
 
 def _trained(learner: Learner, run: Run) -> Record:
@@ -90,8 +84,8 @@ def _check(again: Record, known: Record | None, run: Run) -> None:
         now = getattr(again.epoch, key)
         if digits(now) != digits(value):
             raise UserError(
-                f"{run.title} epoch {again.epoch.epoch}: trained again, its {key} is {now:.6g}, "
-                f"not {value:.6g} as before, so this machine does not repeat itself. To train "
-                "everything again, name an empty folder in ALEXNET_LAB_RUNS and set "
-                "ALEXNET_LAB_COMMITTED=0."
+                f"{run.title} epoch {again.epoch.epoch}: trained again, its {key} is "
+                f"{digits(now)}, not {digits(value)} as before, so this machine does not repeat "
+                "itself. To train everything again, name an empty folder in ALEXNET_LAB_RUNS and "
+                "set ALEXNET_LAB_COMMITTED=0."
             )
