@@ -1,5 +1,6 @@
 """Trained by an engine, on machines that come and go: the bytes of a serial run."""
 
+import asyncio
 import csv
 import os
 import random
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -27,6 +29,7 @@ from alexnet_lab.cluster.stretches import Stretch, paths, stretches
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.devices import make_deterministic
 from alexnet_lab.machine.hardware import LIMITS
+from alexnet_lab.runs import names
 from alexnet_lab.runs.run import Run
 from alexnet_lab.runs.site import Site
 from alexnet_lab.runs.stage import branchings
@@ -134,7 +137,7 @@ def test_stretches_in_any_order_give_the_plain_loop_and_train_every_epoch_once(
         home.drop_state(name)
     for name in luck.sample(runs[0].names, luck.randint(0, 2)):
         (home.folder / "records" / name[:2] / name).unlink(missing_ok=True)
-    due, names = stretches(runs, wanted, home), list[str]()
+    due, epochs = stretches(runs, wanted, home), list[str]()
     left = list(due.values())
     while left:
         waiting = {piece.name for piece in left}
@@ -144,9 +147,9 @@ def test_stretches_in_any_order_give_the_plain_loop_and_train_every_epoch_once(
         states = piece.run.names[max(0, begin - 1) : begin]
         worker.take(away, worker.give(home, piece.run.names, states))
         until = worker._Until(away.folder, away.bound, piece.name)
-        names += [record.name for record, new in carry_out(piece.run, until, wanted) if new]
+        epochs += [record.name for record, new in carry_out(piece.run, until, wanted) if new]
         worker.take(home, worker.give(away, piece.run.names[piece.first :], (piece.name,)))
-    assert max(Counter(names).values()) == 1
+    assert max(Counter(epochs).values()) == 1
     for run in runs:
         assert carried(run, home, NONE) == (from_nothing(run), [])
 
@@ -166,6 +169,46 @@ def test_without_the_extra_one_sentence_says_how_to_install_it(
     with pytest.raises(UserError) as sweep:
         runpy.run_module("alexnet_lab.cluster.__main__")["main"]()
     assert str(sweep.value) == INSTALL
+
+
+# --- who takes part, without an engine ---
+
+
+def test_a_worker_that_cannot_read_its_settings_is_refused_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said, resources = [], dict[str, float]()
+
+    async def set_resources(**given: float) -> None:
+        resources.update(given)
+
+    log = lambda topic, event: said.append((topic, event["refused"]))  # noqa: E731
+    here = SimpleNamespace(name="three", log_event=log, set_resources=set_resources)
+    terms = worker.Terms(names.code(), {}, {}, "token", "")
+    asyncio.run(terms.setup(here))
+    assert (said, resources, terms.refused) == ([], {worker.OURS: 1}, "")
+    monkeypatch.setenv("ALEXNET_LAB_DEVICE", "tpu")
+    asyncio.run(terms.setup(here))
+    sentence = "Worker three is left out. ALEXNET_LAB_DEVICE is 'tpu'; it should be "
+    assert terms.refused.startswith(sentence) and resources == {worker.OURS: 0}
+    assert said == [(worker.OURS, terms.refused)]
+
+
+@pytest.mark.parametrize(
+    ("token", "code", "sentence"),
+    [("later", "the same", "Another study has begun"), ("ours", "edited", "The code has changed")],
+)
+def test_a_task_is_refused_if_the_worker_now_serves_another_study_or_other_code(
+    token: str, code: str, sentence: str, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = worker.Terms("the same", {}, {}, token, "")
+    here = SimpleNamespace(plugins={worker.OURS: terms}, get_current_task=lambda: "task")
+    monkeypatch.setattr(worker, "get_worker", lambda: here)
+    monkeypatch.setattr(names.code, "__wrapped__", lambda: code)
+    run = site.runs("activation", "relu", "fp32")[0]
+    with pytest.raises(UserError, match=sentence):
+        worker.train(run, 0, frozenset(), ({}, {}), "ours")
+    assert not [*site.store.folder.glob("records/*/*")]
 
 
 # --- through DVC: minutes ---
