@@ -301,15 +301,24 @@ def test_a_variant_has_one_colour_in_every_panel(
     assert ticks == ["slow", "fast"]
 
 
-def test_a_legend_of_many_variants_stays_inside_the_figure(timing: pd.DataFrame) -> None:
-    names = ("constant", "step", "exponential", "cosine", "warmup_cosine")
-    runs = [run(name, seed, [50.0, 60.0]) for name in names for seed in (0, 1)]
+def test_every_word_of_a_figure_stays_inside_it() -> None:
+    names = ("constant", "step", "exponential", "cosine", "warmup_and_then_cosine")
+    runs = [run(name, seed, [50.0, 60.0 + seed]) for name in names for seed in (0, 1)]
     curves = pd.concat(runs, ignore_index=True)
-    compare = compare_of(baseline="constant", panels=("train_loss", "test_loss"))
+    panels = ("train_loss", "gap", "window_accuracy", "differences")
+    compare = compare_of(baseline=names[-1], panels=panels, margins={"window_accuracy": 1})
     figure = training_figure(runs_of(curves, compare=compare))
     figure.draw_without_rendering()
-    box = figure.legends[0].get_window_extent()
-    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+    whole = figure.bbox.padded(1)
+    assert len(figure.axes) == 4 and len(figure.legends) == 1
+    words = [figure.legends[0]]
+    for axis in figure.axes:
+        every = (axis.xaxis.label, axis.yaxis.label, axis._left_title)
+        words += [word for word in every if word.get_text()]
+    assert len(words) == 1 + 4 * 2 + 1
+    for box in (word.get_window_extent() for word in words):
+        assert whole.x0 <= box.x0 and box.x1 <= whole.x1
+        assert whole.y0 <= box.y0 and box.y1 <= whole.y1
 
 
 def test_equal_values_stand_beside_each_other(timing: pd.DataFrame) -> None:

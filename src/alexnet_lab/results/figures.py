@@ -127,7 +127,11 @@ def _grid(panels: int, variants: int = 1) -> tuple[Figure, list[Axes]]:
     rows = -(-panels // 2)
     height = max(ROW, 0.6 * variants)  # so that a row of dots has room for its words
     figure = Figure(figsize=(WIDTH, height * rows + 0.3), layout="constrained")
-    return figure, figure.subplots(rows, 2, squeeze=False).flatten().tolist()
+    axes = figure.subplots(rows, 2, squeeze=False).flatten().tolist()
+    for axis in axes:
+        axis.set_title("", wrap=True)  # the layout makes no room for words wider than a panel
+        axis.set_xlabel("", wrap=True)
+    return figure, axes
 
 
 def _legend(figure: Figure, axes: list[Axes], colour: Colours, note: str, title: str = "") -> None:

@@ -102,7 +102,7 @@ class Differences:
             pairs = paired(values, each.variant, each.other)[: mean.n]  # none if not comparable
             text = f"{mean.mean:+.2f}: {each.verdict}" if mean.n else each.verdict
             draw_row(axis, row, pairs, mean, text, colour[each.variant])
-        unit = "points, last epochs; wider lines, which hold together"
+        unit = "points, last epochs; lines hold together at 95 %"
         if found:
             margin, sizes = found[0].margin, [abs(each.difference.mean) for each in found]
             axis.axvspan(-margin, margin, color="grey", alpha=0.18, lw=0)
@@ -117,7 +117,7 @@ class Differences:
             title = "Accuracy minus that of the other"
             labels, size = [f"{runs.starred(c.variant)}\n− {c.other}" for c in found], 8
         label_rows(axis, labels, size)
-        words = "better, worse: line misses zero; equivalent: in the grey"
+        words = "better, worse: line misses 0; equivalent: in grey"
         axis.set(title=title)
         axis.set_xlabel(f"{unit}\n{words}", fontsize=9)
 
@@ -154,7 +154,7 @@ PANELS: dict[Panel, Lines | Dots | Differences] = {
     ),
     "gap": Dots(
         "Generalisation gap (last {last_epochs} epochs)",
-        "test less training loss (nats): ● learning, ◆ clean",
+        "test less training loss (nats)\n● while learning, ◆ on clean images",
         {"gap": "o", "gap_clean": "D"},
         zero_line=True,
     ),
