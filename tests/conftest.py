@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,20 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def forget() -> None:
     """What a process computes once: it may have changed."""
-    for function in (committed.committed, committed._files, names.images, names.code):
+    for function in (committed.committed, committed._files, names.images):
         function.cache_clear()
+
+
+@cache
+def json_of(name: str) -> str:
+    """A YAML file of the project as JSON: read once for all tests of a process."""
+    return json.dumps(yaml.safe_load((ROOT / name).read_text("utf-8")))
 
 
 @pytest.fixture
 def raw() -> dict[str, Any]:
     """params.yaml as a fresh, mutable dict, in which nothing is shared as it is in the file."""
-    return json.loads(json.dumps(yaml.safe_load((ROOT / "params.yaml").read_text())))
+    return json.loads(json_of("params.yaml"))
 
 
 @pytest.fixture

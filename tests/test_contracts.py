@@ -27,6 +27,7 @@ from alexnet_lab.results.quantities import QUANTITIES
 from alexnet_lab.results.runs import read
 from alexnet_lab.results.throughput import read_benchmark
 from alexnet_lab.runs.names import CODE
+from tests.conftest import json_of
 from tools.closure import EXEMPT, closure, imports
 
 ROOT = Path(__file__).parent.parent
@@ -73,7 +74,7 @@ def deps_of(stage: PipelineStage) -> set[str]:
 
 def declared(stage: PipelineStage) -> set[str]:
     """Its keys; of a stage that tracks the whole file, the file's top-level keys."""
-    whole = list(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    whole = list(json.loads(json_of("params.yaml")))
     return {key for dep in stage.deps if hasattr(dep, "params") for key in dep.params or whole}
 
 
@@ -84,10 +85,15 @@ def files_of(dep: str) -> set[Path]:
     return {file for file in files if file.name != "__init__.py" or imports(file, SOURCE)}
 
 
+@cache
+def needed_by(script: str) -> set[Path]:
+    return {ROOT / script, *closure(ROOT / script, SOURCE)}
+
+
 @by_name
 def test_a_stages_deps_are_its_script_and_its_import_closure(stage: PipelineStage) -> None:
     code = {dep for dep in deps_of(stage) if dep.startswith(("src/", "stages/"))}
-    needed = {ROOT / script_of(stage), *closure(ROOT / script_of(stage), SOURCE)}
+    needed = needed_by(script_of(stage))
     declared_files = set().union(*map(files_of, code))
     wider = set().union(*map(files_of, code & set(WIDER)))
     assert needed <= declared_files
@@ -260,7 +266,7 @@ NAMES = {"kind", "op", "panels", "baseline", "against", "quantities"}
 @cache
 def versions() -> dict[tuple[Any, ...], Study]:
     """The study with one value changed, by its path: read once for all stages."""
-    raw = json.loads(json.dumps(yaml.safe_load((ROOT / "params.yaml").read_text())))
+    raw = json.loads(json_of("params.yaml"))
     paths = [path for path in leaves(raw) if not NAMES & set(path)]
     return {path: params.parse(with_change(raw, path)) for path in paths}
 

@@ -1,5 +1,6 @@
 """params.yaml: what is right is read, what is wrong gives one sentence that names the key."""
 
+import json
 import re
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from alexnet_lab import params
 from alexnet_lab.errors import UserError
 from alexnet_lab.params.recipes import Cnn, Cosine, Jitter, Mlp, WarmupCosine
 from alexnet_lab.params.study import Study, merge
+from tests.conftest import json_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -167,7 +169,7 @@ def test_what_is_wrong_in_claims_yaml_is_named_as_it_was_written(
     value: Any,
     said: list[str],
 ) -> None:
-    topics = yaml.safe_load((ROOT / "claims.yaml").read_text("utf-8"))
+    topics = json.loads(json_of("claims.yaml"))
     sentence = refusal(study, put(topics, f"schedules.claims.{key}", value), tmp_path, monkeypatch)
     assert sentence.startswith("claims.yaml: schedules.claims.") and len(sentence) <= 300, sentence
     assert all(word in sentence for word in said), sentence
@@ -239,7 +241,7 @@ KEYS = st.one_of(
 @st.composite
 def mutated(draw: st.DrawFn) -> dict[str, Any]:
     """params.yaml with one to three nodes replaced, removed, renamed or added."""
-    study = yaml.safe_load((ROOT / "params.yaml").read_text())
+    study = json.loads(json_of("params.yaml"))
     for _ in range(draw(st.integers(1, 3))):
         node: Any = study
         while True:
