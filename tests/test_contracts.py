@@ -29,6 +29,7 @@ from alexnet_lab.results.throughput import read_benchmark
 from alexnet_lab.runs.names import CODE
 from tests.conftest import json_of
 from tools.closure import EXEMPT, closure, imports
+from tools.unchanged import PROVABLE
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src/alexnet_lab"
@@ -107,6 +108,12 @@ def test_an_epoch_is_named_after_the_code_that_its_stage_depends_on() -> None:
     for stage in training:
         code = {dep for dep in deps_of(stage) if dep.startswith(("src/", "stages/"))}
         assert code == set(CODE)
+
+
+def test_what_trains_can_be_proved_unchanged() -> None:
+    """Else an edit that moves no number would train again, after `make unchanged`."""
+    training = {script_of(stage) for stage in STAGES if "src/alexnet_lab/runs" in deps_of(stage)}
+    assert "stages/keep_filters.py" in training and training < set(PROVABLE)
 
 
 def test_every_import_goes_downwards() -> None:

@@ -1,6 +1,6 @@
 """Does a change of the code move no number? If so, record it in dvc.lock instead of training again.
 
-A training stage, or the benchmark, whose code differs from that of BASE (HEAD by default) is proved
+A stage that trains, or times, and whose code differs from that of BASE (HEAD by default) is proved
 unchanged in one of two ways: the syntax trees of its script and of all modules that it imports are
 those of BASE, except for docstrings, comments and where a module lies; or, if they differ, the
 stage, run on the sample with one seed by the code of BASE and by this code, gives the same bytes.
@@ -43,7 +43,7 @@ CODE = ("src/", "stages/")
 # Epochs: past the first cut of every schedule, and past the warm-up.
 SMALL = {"seeds": [0], "epochs": 12, "threads": 1}
 SMALL_BENCHMARK = {"batch_sizes": [2], "iterations": 1, "warmup_iterations": 1}
-PROVABLE = ("stages/train.py", "stages/benchmark.py")
+PROVABLE = tuple(f"stages/{name}.py" for name in ("train", "benchmark", "keep_filters"))
 
 
 def main() -> None:
