@@ -22,7 +22,7 @@ def main() -> None:
     site, rows = Site(params.load(), args.data, this_machine(), the_store()), []
     for variant in site.study.exercise(args.exercise).variants:
         run = runs_of(site, args.exercise, variant, console.say)[0]
-        rows += [{"variant": variant} | row for row in first_layer(run, site.store)]
+        rows += [{"variant": variant} | row for row in first_layer(run, site.store, args.out)]
     write_csv(rows, args.out)
 
 

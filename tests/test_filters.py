@@ -1,6 +1,7 @@
 """A run's first layer at its end, and how its filters are drawn."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,21 +12,24 @@ from alexnet_lab.runs.site import Site
 from alexnet_lab.weights import first_layer
 from tests.test_runs import a_run
 
+KEPT = Path("metrics/filters.csv")
+
 
 def test_the_weights_are_those_at_the_end_of_the_run_trained_again_if_they_are_gone(
     site: Site,
 ) -> None:
     run = a_run(site, "schedules", "constant", epochs=1)
-    rows = first_layer(run, site.store)
+    rows = first_layer(run, site.store, KEPT)
     state = site.store.state(run.names[-1])
     assert state is not None
     parts = torch.load(io.BytesIO(state), "cpu", weights_only=True)["classifier"]
     weights = next(value for name, value in parts.items() if name.endswith("0.weight"))
     assert {row["shape"] for row in rows} == {"3 5 5"} and len(rows) == len(weights)
+    assert {row["name"] for row in rows} == {run.names[-1]}
     written = [[float(number) for number in row["weights"].split()] for row in rows]
     assert np.allclose(written, weights.flatten(1), rtol=1e-3)
     site.store.drop_state(run.names[-1])
-    assert first_layer(run, site.store) == rows
+    assert first_layer(run, site.store, KEPT) == rows
     assert site.store.has_state(run.names[-1])
 
 

@@ -33,6 +33,7 @@ from alexnet_lab.runs.site import Site
 from alexnet_lab.runs.stage import branchings, known_epochs, outlook, spare_tasks, train_runs
 from alexnet_lab.runs.store import Store
 from alexnet_lab.runs.trainer import carry_out
+from alexnet_lab.weights import first_layer
 from tests.conftest import forget
 from tests.test_store import DAMAGES, files_of
 
@@ -515,6 +516,23 @@ def test_committed_epochs_are_known(site: Site, commit: Commit, tmp_path: Path) 
         (tmp_path / "again.csv").read_bytes()
     )
     assert not site.store.folder.exists()  # nothing needed to be kept
+
+
+def test_committed_weights_are_those_of_the_run_that_they_name(
+    site: Site, commit: Commit, tmp_path: Path
+) -> None:
+    """A fresh clone has no states: what it keeps of the weights need not be trained again."""
+    runs = where(site, epochs=1, seeds=(0, 1)).runs(*RELU, "fp32")
+    elsewhere, kept = Store(tmp_path / "elsewhere"), Path("metrics/filters.csv")
+    records = [record for run in runs for record in trained(run, elsewhere.folder)]
+    rows = [{"variant": "relu"} | row for row in first_layer(runs[0], elsewhere, kept)]
+    write_csv(rows, kept)
+    commit(records)
+    found = first_layer(runs[0], site.store, kept)
+    assert [{"variant": "relu"} | row for row in found] == rows and len(rows) == 512
+    assert not site.store.folder.exists()
+    assert first_layer(runs[1], site.store, kept) != found  # trained, since git has none of it
+    assert site.store.has_state(runs[1].names[-1])
 
 
 def test_a_further_seed_or_epoch_of_a_committed_run_trains_what_is_missing(

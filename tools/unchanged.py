@@ -80,9 +80,12 @@ def main() -> None:
         if elsewhere := sorted(name for name in different if on_a_gpu(stale[name])):
             console.say(f"Not run here, since it is a GPU's: what only a GPU does in {elsewhere}.")
     git("-C", str(before), "checkout", "--quiet", "params.yaml")  # of the trial on the sample
+    names = dict[str, str]()
     for stage in stale.values():
         if script_of(stage) == "stages/train.py":
-            rename_epochs(stage, before)
+            names |= rename_epochs(stage, before)
+        if script_of(stage) == "stages/keep_filters.py":  # comes later in dvc.yaml
+            rename_filters(Path(stage.outs[0].def_path), names)
     dvc(Path(), "commit", "--force", *stale)
     discard(WORK)
     console.say("dvc.lock has the new code. `dvc repro` runs what is left, such as comparisons.")
@@ -220,23 +223,35 @@ def same_bytes(before: Path, now: Path, path: str) -> bool:
     return contents[0] == contents[1]
 
 
-def rename_epochs(stage: PipelineStage, before: Path) -> None:
-    """Give a stage's epochs, in its timing file and in the store, the names of this code."""
+def rename_epochs(stage: PipelineStage, before: Path) -> dict[str, str]:
+    """Give a stage's epochs, in its timing file and in the store, the names of this code.
+
+    Returns the new names by the old ones.
+    """
     (path,) = (Path(out.def_path) for out in stage.outs if "/timing/" in out.def_path)
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     places = {place_of(row) for row in rows if row.get("name")}
     if not places:
         console.say(f"{stage.name}: its epochs have no names yet")
-        return
+        return {}
     question = (sys.executable, "-m", "tools.naming", stage.name, str(Path("data").resolve()))
     old, new = (json.loads(run(*question, *places, folder=f)) for f in (before, Path()))
+    names = dict[str, str]()
     for row in rows:
         place, seed, epoch = place_of(row), row["seed"], int(row["epoch"]) - 1
         if row["name"] and row["name"] == old[place][seed][epoch]:
-            row["name"] = new[place][seed][epoch]
+            row["name"] = names[row["name"]] = new[place][seed][epoch]
             the_store().rename(old[place][seed][epoch], row["name"])
     write_csv(rows, path)
+    return names
+
+
+def rename_filters(path: Path, names: dict[str, str]) -> None:
+    """Give a file of weights the new names of the epochs that they are from."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    write_csv([{**row, "name": names.get(row["name"], row["name"])} for row in rows], path)
 
 
 def place_of(row: dict[str, str]) -> str:

@@ -1,25 +1,33 @@
-"""The weights that a run ended with: from the store, or trained again."""
+"""The weights that a run ended with: from the store, from git, or trained again."""
 
+import csv
 import io
+import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 
 from alexnet_lab import console
+from alexnet_lab.runs.committed import committed
 from alexnet_lab.runs.run import Run
 from alexnet_lab.runs.store import Store
 from alexnet_lab.runs.trainer import carry_out
 
+Row = dict[str, str]
 
-def first_layer(run: Run, store: Store) -> list[dict[str, str]]:
+
+def first_layer(run: Run, store: Store, kept: Path) -> list[Row]:
     """The first layer's weights, four digits of each: one row per unit or filter.
 
-    Keys: shape (of one filter, such as "3 5 5"), weights (in that order, C first). If no state
-    of the run's end is kept here, it is trained again. UserError as carry_out raises it.
+    Keys: name (of the run's last epoch), shape (of one filter, such as "3 5 5"), weights (in that
+    order, C first). If no state of the run's end is here, they are those that git has in the file
+    ``kept``, or else it is trained again. UserError as carry_out raises it.
     """
     end = run.names[-1]
     if not store.has_state(end):
+        if rows := [row for row in _committed(kept) if row.get("name") == end]:
+            return [{key: row[key] for key in ("name", "shape", "weights")} for row in rows]
         console.say(f"{run.title}: trained again, for its weights")
         with TemporaryDirectory() as folder:
             again = Store(Path(folder))
@@ -30,4 +38,13 @@ def first_layer(run: Run, store: Store) -> list[dict[str, str]]:
     weights = next(iter(parts["classifier"].values()))
     shape = " ".join(map(str, weights.shape[1:]))
     texts = (" ".join(f"{w:.4g}" for w in row.tolist()) for row in weights.flatten(1))
-    return [{"shape": shape, "weights": text} for text in texts]
+    return [{"name": end, "shape": shape, "weights": text} for text in texts]
+
+
+def _committed(path: Path) -> list[Row]:
+    """The rows of a CSV file in the last commit; none if committed epochs do not count."""
+    if not committed():
+        return []
+    command = ("git", "show", f"HEAD:./{path.as_posix()}")
+    shown = subprocess.run(command, capture_output=True, check=False)  # noqa: S603  # fixed words
+    return list(csv.DictReader(io.StringIO(shown.stdout.decode(errors="replace"))))
