@@ -27,6 +27,8 @@ def first_layer(run: Run, store: Store, kept: Path) -> list[Row]:
     end = run.names[-1]
     if not store.has_state(end):
         if rows := [row for row in _committed(kept) if row.get("name") == end]:
+            variant = rows[0]["variant"]  # another one of the same recipe has the same rows
+            rows = [row for row in rows if row["variant"] == variant]
             return [{key: row[key] for key in ("name", "shape", "weights")} for row in rows]
         console.say(f"{run.title}: trained again, for its weights")
         with TemporaryDirectory() as folder:
