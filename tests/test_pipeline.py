@@ -272,7 +272,7 @@ def test_the_top_level_lr_retrains_all_four_exercises_only(done: Path) -> None:
     ran = what_if(done, "lr=0.05")
     trained = set().union(*map(variants, EXERCISES))
     compared = {f"compare@{exercise}" for exercise in EXERCISES}
-    shown = {"show@loss_and_rate", "show@layer_gradients"}
+    shown = {"show@loss_and_rate", "show@layer_gradients", "keep_filters", "show_filters"}
     assert ran == trained | compared | shown | {"report"}
     assert "lr = 0.05" in (done / "REPORT.md").read_text()
 
