@@ -88,3 +88,13 @@ def test_folders_are_compared_file_by_file(tmp_path: Path) -> None:
     assert same_bytes(before, now, "data") and same_bytes(before, now, "data/x.npy")
     (now / "data/y.npy").write_bytes(b"2")
     assert not same_bytes(before, now, "data")
+
+
+def test_the_names_of_epochs_may_differ_and_nothing_else(tmp_path: Path) -> None:
+    before, now = tmp_path / "before", tmp_path / "now"
+    for root in (before, now):
+        root.mkdir()
+        (root / "filters.csv").write_text("variant,name,weights\nplain,old,1 2\n")
+    for row, same in (("plain,new,1 2", True), ("plain,old,1 3", False), ("other,old,1 2", False)):
+        (now / "filters.csv").write_text(f"variant,name,weights\n{row}\n")
+        assert same_bytes(before, now, "filters.csv") is same
