@@ -31,7 +31,7 @@ from alexnet_lab.results.explore import (
 )
 from alexnet_lab.results.figures import PALETTE, training_figure
 from alexnet_lab.results.finding import finding
-from alexnet_lab.results.page import Content, main, page, read_pictures
+from alexnet_lab.results.page import Content, _often, main, page, read_pictures
 from alexnet_lab.results.report import remarks, report
 from alexnet_lab.results.runs import read, read_csv
 from alexnet_lab.results.sections import benchmark_section, training_section
@@ -246,6 +246,14 @@ def test_on_the_sample_nothing_is_said_of_the_text(content: Content) -> None:
     assert "on the sample in git" in html and "The text’s claims" not in html
     assert 'class="tile' not in html and "give that order" not in html
     assert content.sections[0].finding in html
+
+
+@pytest.mark.parametrize(
+    ("good", "word"),
+    [(17, "more often than not"), (14, "about half the time"), (10, "less often than not")],
+)
+def test_the_answer_says_how_often_in_words_that_fit(good: int, word: str) -> None:
+    assert _often(["confirmed"] * good + ["undecided"] * (28 - good), "confirmed") == word
 
 
 def test_an_effect_is_about_variants_that_exist(study: Study) -> None:

@@ -28,6 +28,13 @@ from alexnet_lab.results.sections import Section
 
 PICTURE = r"\(plots/(\w+)\.png\)"  # in the report
 FOLDER = Path(__file__).parent
+OFTEN = {  # words for a share from so much on
+    "mostly": 0.7,
+    "more often than not": 0.55,
+    "about half the time": 0.45,
+    "less often than not": 0.3,
+    "seldom": 0,
+}
 TEMPLATES = Environment(
     loader=FileSystemLoader(FOLDER),
     autoescape=True,
@@ -117,7 +124,7 @@ def _answer(content: Content) -> str:
 
 def _often(verdicts: list[str], good: str) -> str:
     share = verdicts.count(good) / max(1, len(verdicts))
-    return "mostly" if share > 2 / 3 else "about half the time" if share > 1 / 3 else "seldom"
+    return next(word for word, least in OFTEN.items() if share >= least)
 
 
 def read_pictures(folder: Path, text: str) -> dict[str, bytes]:
