@@ -31,7 +31,8 @@ def main() -> None:
     titles = [finding(runs, topic)] + [""] * (len(runs.curves) - 1)  # of `dvc plots`
     replace(args.curves, runs.curves.assign(title=titles).set_index("variant").to_csv)
     replace(args.plot, training_figure(runs, topic=topic).savefig)
-    console.show_table(topic.question or args.exercise, summary_table(summary, runs.compare))
+    table = summary_table(summary, runs.compare, brief=True)
+    console.show_table(topic.question or args.exercise, table)
     console.say(training_answer(summary, compare_variants(runs, claims), runs).replace("**", ""))
 
 

@@ -21,7 +21,8 @@ def main() -> None:
     timing, facts = (read_benchmark(at, variants) for at in (args.timing, args.runs))
     write_json(benchmark_metrics(facts), args.metrics)
     replace(args.plot, benchmark_figure(timing, read_csv(args.layers)).savefig)
-    rates = throughput(timing).set_index("variant").round(3)
+    shown = ["batch_size", "img_per_s", "lowest", "highest", "peak_memory_mib"]
+    rates = throughput(timing).set_index("variant")[shown].round(1)
     console.show_table("benchmark: training steps of AlexNet", rates)
     console.say(benchmark_answer(timing))
 

@@ -1,13 +1,17 @@
 """What a terminal of 80 columns shows of runs under way, with colour and without."""
 
 import io
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from alexnet_lab import console
+from alexnet_lab import console, params
 from alexnet_lab.learning.epoch import Epoch
+from alexnet_lab.results.tables import summary_table
 from alexnet_lab.runs.records import Record
 
 TITLES = {seed: f"schedules warmup_cosine seed {seed}" for seed in range(5)}
@@ -65,3 +69,27 @@ def test_without_a_terminal_or_on_a_dumb_one_each_epoch_is_a_line(
     lines = shown(monkeypatch, terminal, TERM="dumb", NO_COLOR="1").splitlines()
     assert len(lines) == 250
     assert lines[-1].endswith("seed 4 epoch 50/50: loss 1.5000, test accuracy 75.00 %, 12.3 s")
+
+
+def test_the_heads_of_a_wide_table_wrap_and_its_numbers_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = io.StringIO()
+    monkeypatch.setattr(console, "console", console.Console(file=file, width=80, soft_wrap=True))
+    cells = {f"a quantity of some kind, {n}": "-0.1510 ± 0.0150" for n in range(3)}
+    console.show_table("wide", pd.DataFrame([cells], index=["alexnet_style"]))
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[-2].split("-0.1510 ± 0.0150") == [" alexnet_style  ", "  ", "  ", "  "]
+
+
+@pytest.mark.parametrize("name", params.load().exercises)
+def test_every_exercises_table_fits_80_columns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    monkeypatch.setattr(console, "console", console.Console(file=file, width=80, soft_wrap=True))
+    compare = params.load().exercise(name).compare
+    summary = json.loads(Path(f"metrics/summary/{name}.json").read_text())
+    console.show_table("", summary_table(summary, compare, brief=True))
+    text = file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80 and "…" not in text
+    assert len(re.findall(r"\d ± \d", text)) >= 2 * len(summary)  # no number is cut in two

@@ -78,13 +78,18 @@ def sparkline(values: Sequence[float], width: int = 16, top: float = 0) -> str:
 
 
 def show_table(title: str, frame: pd.DataFrame) -> None:
-    """Print a table; the index is its first column."""
+    """Print a table; the index is its first column. If it is too wide, its heads wrap first."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column(str(frame.index.name or ""), no_wrap=True)
-    for name in frame.columns:
-        table.add_column(str(name).replace("_", " "), justify="right")
-    for label, *row in frame.itertuples():
-        table.add_row(str(label), *map(_cell, row))
+    heads = [str(name).replace("_", " ") for name in frame.columns]
+    rows = [(str(label), *map(_cell, cells)) for label, *cells in frame.itertuples()]
+    cells = [max(map(len, column)) for column in zip(*rows, strict=True)] or [0]
+    whole = sum(map(max, cells[1:], map(len, heads))) + cells[0] + 2 * len(cells)
+    for head, width in zip(heads, cells[1:], strict=True):
+        narrow = max([width, *map(len, head.split())])
+        table.add_column(head, justify="right", width=narrow if whole > console.width - 2 else None)
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
 
 

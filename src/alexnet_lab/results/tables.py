@@ -27,19 +27,20 @@ def markdown(table: pd.DataFrame) -> str:
     return table.to_markdown(missingval="–", disable_numparse=True)
 
 
-def summary_table(summary: Summary, compare: Compare) -> pd.DataFrame:
-    """One row per variant: what is shown of it, with intervals, and its final losses."""
+def summary_table(summary: Summary, compare: Compare, brief: bool = False) -> pd.DataFrame:
+    """One row per variant: what is shown of it, with intervals, and, if not brief, final losses."""
     rows = []
-    reached = any(numbers.get("seeds_reaching_threshold") for numbers in summary.values())
+    reaching = [row.get("seeds_reaching_threshold") for row in summary.values()]
+    some = any(reaching) and reaching != [row["seeds"] for row in summary.values()]
     for variant, numbers in summary.items():
         row: dict[str, Any] = {"variant": starred(variant, numbers)}
         for name in QUANTITIES:
             if f"{name}{CI}" in numbers:
                 row[label(name, compare)] = with_interval(numbers, name)
-            if name == "epochs_to_threshold" and reached:
-                reaching = f"seeds reaching {compare.threshold:g} %"
-                row[reaching] = numbers["seeds_reaching_threshold"]
-        row |= {label(name, compare): numbers[name] for name in FINAL_LOSSES}
+            if name == "epochs_to_threshold" and some:
+                head = f"seeds reaching {compare.threshold:g} %"
+                row[head] = numbers["seeds_reaching_threshold"]
+        row |= {} if brief else {label(name, compare): numbers[name] for name in FINAL_LOSSES}
         for key in ("seeds_diverged", "diverged_from_epoch"):
             row[key.replace("_", " ")] = numbers.get(key)
         rows.append(row)
