@@ -18,7 +18,7 @@ from alexnet_lab.results.throughput import read_benchmark, throughput
 RUNS, TIMING, TOPICS = Path("metrics/runs"), Path("metrics/timing"), Path("claims.yaml")
 WIDTH = 8  # of a bar or a curve
 SIGNS: dict[Verdict, str] = {"better": "▲", "worse": "▼", "equivalent": "=", "undecided": "?"}
-LEGEND = "▲ better  ▼ worse  = no difference that matters  ? undecided; ± with 95 % confidence"
+LEGEND = "▲ better  ▼ worse  = no difference that matters  ? undecided  ± 95 % interval"
 
 
 def main() -> None:
