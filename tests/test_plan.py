@@ -1,5 +1,6 @@
 """The plan counts what would be trained, once; progress shows what is known so far."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -292,3 +293,34 @@ def test_bars_show_only_what_was_trained_without_a_terminal(
 def test_a_target_that_is_no_exercise_is_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="'report' is no exercise and no variant of one; there are"):
         planned(site, monkeypatch, "seeds=[0,3]", target="report")
+
+
+UNLIKE = "git has no times of such a machine."
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("timed", "said"),
+    [
+        ("", "how long is not known, since git has no times of such a machine."),
+        (
+            "activation",
+            "more than 60 s with 1 at once; of some, git has no times of such a machine.",
+        ),
+        ("[a-z]", "{all} with 1 at once, by past seconds."),
+    ],
+)
+def test_the_plan_says_how_long_as_far_as_git_has_times(
+    timed: str, said: str, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two seconds an epoch; activation has 15 of a seed, two seeds."""
+    monkeypatch.setenv("ALEXNET_LAB_WORKERS", "1")
+    times = [2.0]
+    monkeypatch.setattr(
+        plan, "past_seconds", lambda name, *_: times if timed and re.match(timed, name) else []
+    )
+    *lines, last = planned(site, monkeypatch, "seeds=[0,3]")
+    to_train = sum(int(line.split()[3]) for line in lines if "@" in line)
+    assert last.endswith(f" are to train: {said.format(all=duration(2 * to_train))}")
+    nothing = next(line.split() for line in lines if "rates@with_bn " in line)
+    assert nothing[3] == "0" and " ".join(nothing[5:]) == "0 s"

@@ -50,13 +50,16 @@ def main() -> None:
         return
     frame = plan(due, site.store)
     workers = worker_count(study.threads, site.hardware)
-    left = frame[frame["to train"] > 0]
-    seconds = (left["to train"] * left["s/epoch"]).sum(skipna=False) / workers
-    shown = frame.assign(time=(frame["to train"] * frame["s/epoch"] / workers).map(duration))
+    seconds = frame["to train"] * frame["s/epoch"].where(frame["to train"] > 0, 0) / workers
+    shown = frame.assign(time=seconds.map(duration))
     console.show_table(f"What would be trained, on {site.hardware.name}", shown)
-    time = f"{duration(seconds)} with {workers} at once, by past seconds."
-    if seconds != seconds:
-        time = "how long is not known, since git has no times of such a machine."
+    time, unlike = duration(seconds.sum()), "git has no times of such a machine."
+    if seconds.notna().all():
+        time = f"{time} with {workers} at once, by past seconds."
+    elif seconds.sum():
+        time = f"more than {time} with {workers} at once; of some, {unlike}"
+    else:
+        time = f"how long is not known, since {unlike}"
     console.say(
         f"{frame['known'].sum():,} epochs are known, {frame['to train'].sum():,} are to train: "
         f"{time}"
