@@ -39,7 +39,7 @@ def main() -> None:
 
 def speeds(steps: pd.DataFrame) -> pd.DataFrame:
     """One row per device and batch size that was measured: images per second, and a bar."""
-    rates = throughput(steps)
+    rates = throughput(steps[steps["stage"] == steps["variant"]])  # one network, one device
     label = rates["variant"] + ", batch " + rates["batch_size"].map(str)
     speed, top = rates["img_per_s"], rates["img_per_s"].max()
     bars = ["█" * max(1, round(WIDTH * rate / top)) for rate in speed]
