@@ -1,11 +1,15 @@
 """What `make unchanged` takes for the same code; the slow half is in test_walkthroughs.py."""
 
+import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from alexnet_lab.runs.ahead import ABSENT, at
 from tests.conftest import ROOT
+from tools import unchanged
 from tools.closure import closure, imports
 from tools.unchanged import same_bytes, tree
 
@@ -98,3 +102,27 @@ def test_the_names_of_epochs_may_differ_and_nothing_else(tmp_path: Path) -> None
     for row, same in (("plain,new,1 2", True), ("plain,old,1 3", False), ("other,old,1 2", False)):
         (now / "filters.csv").write_text(f"variant,name,weights\n{row}\n")
         assert same_bytes(before, now, "filters.csv") is same
+
+
+def test_epochs_and_the_weights_at_their_end_get_the_same_new_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only those that the old code gives: what came from elsewhere keeps its own."""
+    monkeypatch.chdir(tmp_path)
+    timing, filters = Path("metrics/timing/modern/plain.csv"), Path("filters.csv")
+    timing.parent.mkdir(parents=True)
+    head = "seed,epoch,seconds,precision,hardware,torch,name\n"
+    timing.write_text(f"{head}0,1,1.5,fp32,a CPU,2.14,a1\n0,2,1.5,fp32,a CPU,2.14,other\n")
+    filters.write_text("variant,name,weights\nplain,a1,1 2\nplain,other,3 4\n")
+    answers = {str(tmp_path): ["a1", "a2"], ".": ["b1", "b2"]}
+
+    def run(*_: str, folder: Path) -> str:
+        return json.dumps({"fp32 a CPU": {"0": answers[str(folder)]}})
+
+    monkeypatch.setattr(unchanged, "run", run)
+    stage = SimpleNamespace(name="modern@plain", outs=[SimpleNamespace(def_path=str(timing))])
+    names = unchanged.rename_epochs(stage, tmp_path)
+    unchanged.rename_filters(filters, names)
+    assert names == {"a1": "b1"}
+    assert re.findall(r",(\w+)$", timing.read_text(), re.M) == ["name", "b1", "other"]
+    assert filters.read_text() == "variant,name,weights\nplain,b1,1 2\nplain,other,3 4\n"

@@ -248,10 +248,10 @@ def rename_epochs(stage: PipelineStage, before: Path) -> dict[str, str]:
     old, new = (json.loads(run(*question, *places, folder=f)) for f in (before, Path()))
     names = dict[str, str]()
     for row in rows:
-        place, seed, epoch = place_of(row), row["seed"], int(row["epoch"]) - 1
-        if row["name"] and row["name"] == old[place][seed][epoch]:
-            row["name"] = names[row["name"]] = new[place][seed][epoch]
-            the_store().rename(old[place][seed][epoch], row["name"])
+        place, seed, epoch, was = place_of(row), row["seed"], int(row["epoch"]) - 1, row["name"]
+        if was and was == old[place][seed][epoch]:
+            row["name"] = names[was] = new[place][seed][epoch]
+            the_store().rename(was, row["name"])
     write_csv(rows, path)
     return names
 
