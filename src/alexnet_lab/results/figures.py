@@ -146,6 +146,7 @@ def _legend(figure: Figure, axes: list[Axes], colour: Colours, note: str, title:
         figure.legend(handles=handles, **place, title=title or None, title_fontproperties=bold)
     else:
         figure.suptitle(title, **bold)
+        handles[-1].set_label(f"({note})".replace("; ", "\n"))  # wider, it would narrow a column
         axes[-1].set_axis_off()
         axes[-1].legend(handles=handles, loc="center", fontsize=11)
 
