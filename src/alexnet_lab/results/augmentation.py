@@ -1,6 +1,6 @@
 """What augmentation does: the same images, one row per op. Nothing is saved here."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -14,20 +14,12 @@ from alexnet_lab.results.sheet import sheet
 
 def augmentation_sheet(images: Tensor, variants: Mapping[str, Sequence[Op]]) -> Figure:
     """Draw images (N, 3, H, W) uint8 as they are, after each op of any variant, and after all."""
-    rows = _rows(images, variants)
-    return sheet([(label, some.permute(0, 2, 3, 1).numpy()) for label, some in rows])
-
-
-def _rows(images: Tensor, variants: Mapping[str, Sequence[Op]]) -> Iterator[tuple[str, Tensor]]:
-    yield "as they are", images
-    shown: set[Op] = set()
+    rows = {"as they are": images}  # an op that several variants share has one row
     for name, ops in variants.items():
-        for op in ops:
-            if op not in shown:
-                yield words(op), augment(images, [op], stream(0, "augment"))
-            shown.add(op)
+        rows |= {words(op): augment(images, [op], stream(0, "augment")) for op in ops}
         if len(ops) > 1:
-            yield f"{name}: all its ops", augment(images, ops, stream(0, "augment"))
+            rows[f"{name}: all its ops"] = augment(images, ops, stream(0, "augment"))
+    return sheet([(label, some.permute(0, 2, 3, 1).numpy()) for label, some in rows.items()])
 
 
 def words(op: Op) -> str:

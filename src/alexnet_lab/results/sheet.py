@@ -26,7 +26,9 @@ def sheet(rows: Sequence[Row]) -> Figure:
             height = 1 / len(rows)
             bottom = 1 - (place + 1) * height
             axis = figure.add_axes((left, bottom, 1 - left, 0.95 * height))
-            axis.imshow(_side_by_side(images, most), interpolation="nearest", aspect="auto")
+            room = ((0, most - len(images)), (0, 0), (0, 1), (0, 0))  # white between and after
+            padded = np.pad(images, room, constant_values=255)  # (N, H, W, 3) -> (most, H, W+1, 3)
+            axis.imshow(np.hstack(list(padded)), interpolation="nearest", aspect="auto")
             axis.set_axis_off()
             weight = "bold" if ":" in label or not place else "normal"
             figure.text(0.005, bottom + height / 2, label, va="center", fontweight=weight)
@@ -57,9 +59,3 @@ def _patterns(weights: np.ndarray) -> np.ndarray:
     grey = grey.repeat(ZOOM, 2).repeat(ZOOM, 3).transpose(0, 2, 3, 1)
     images: np.ndarray = grey.repeat(3 // grey.shape[-1], -1)
     return images
-
-
-def _side_by_side(images: np.ndarray, count: int) -> np.ndarray:
-    """One picture (H, count·(W+1), 3) of images (N, H, W, 3), with white between and after."""
-    padded = np.pad(images, ((0, count - len(images)), (0, 0), (0, 1), (0, 0)), constant_values=255)
-    return np.concatenate(list(padded), axis=1)
