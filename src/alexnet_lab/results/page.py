@@ -21,7 +21,7 @@ from PIL import Image
 from alexnet_lab.errors import UserError
 from alexnet_lab.params.claims import Aside, Below, Difference, More, Order, Ratio, Value
 from alexnet_lab.params.study import Study
-from alexnet_lab.results import claims, explore, pieces, report, tables, wall
+from alexnet_lab.results import claims, explore, pieces, report, tables
 from alexnet_lab.results.claims import Ledger
 from alexnet_lab.results.explore import Chart
 from alexnet_lab.results.sections import Section
@@ -47,7 +47,7 @@ TEMPLATES.filters |= {
     "inline_markdown": MarkdownIt("commonmark", {"html": False}).renderInline,
 }
 TEMPLATES.globals.update(
-    claims=claims, explore=explore, pieces=pieces, report=report, tables=tables, wall=wall
+    claims=claims, explore=explore, pieces=pieces, report=report, tables=tables
 )
 
 

@@ -1,14 +1,18 @@
-"""Pieces of the page that need no script: numbers on a line, small curves, the main effects."""
+"""Pieces of the page that need no script: numbers on a line, small curves, effects, claims."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite, isnan
+from math import isfinite, isnan, nan
 from typing import NamedTuple
 
-from alexnet_lab.params.claims import Effect
+from alexnet_lab.params.claims import Difference, Effect, More, Order, Value
+from alexnet_lab.results.claims import CONTRADICTED, VERDICTS, Finding, Ledger
 from alexnet_lab.results.explore import Chart, means
 from alexnet_lab.results.sections import Section
 from alexnet_lab.results.statistics import Estimate
+from alexnet_lab.results.tables import verdict_counts
+
+COLOURS = ("good", "part", "bad", "open")  # of verdicts, in the order of the wall of claims
 
 
 class Mark(NamedTuple):
@@ -144,3 +148,41 @@ def main_effect(section: Section, with_text: bool) -> MainEffect | None:
         both = {effect.of, effect.less} <= {*stated}
         text = stated[effect.of] - stated[effect.less] if both else None
     return MainEffect(section, effect, text if with_text else None)
+
+
+def by_colour(ledger: Ledger) -> dict[str, int]:
+    """How many claims have each verdict that any has, the good ones first."""
+    counts = verdict_counts(ledger)
+    order = sorted(VERDICTS, key=lambda verdict: COLOURS.index(VERDICTS[verdict][1]))
+    return {verdict: counts[verdict] for verdict in order if counts[verdict]}
+
+
+def track_of(finding: Finding) -> Track:
+    """A claim's numbers on one line: each of our runs, the interval, the text's own number."""
+    text: float | None = getattr(finding.claim, "below", getattr(finding.claim, "value", None))
+    zero = isinstance(finding.claim, Order | More | Difference)
+    return Track(finding.estimate, finding.dots, text, zero)
+
+
+def half_widths_off(finding: Finding) -> float:
+    """How far off the text is, in half widths of our interval."""
+    half, value = finding.estimate.half, getattr(finding.claim, "value", nan)
+    return abs(value - finding.estimate.mean) / half if half > 0 else 0.0
+
+
+def prizes(ledger: Ledger) -> list[tuple[str, str]]:
+    """The furthest number, the nearest one, and the statement that is most upside down."""
+    kinds = ("final_accuracy", "window_accuracy")
+    accuracies = [f for f in ledger.values() if getattr(f.claim, "quantity", "") in kinds]
+    points = [f for f in accuracies if isinstance(f.claim, Value) and not isnan(f.off)]
+    upside = [f for f in accuracies if f.verdict == CONTRADICTED and f.steps[2]]
+    found = []
+    if points:
+        far = max(points, key=lambda f: abs(f.off))
+        near = min(points, key=lambda f: abs(f.off))
+        for title, each in (("Furthest off", far), ("Nearest", near)):
+            ours, off = f"ours {each.estimate.mean:.2f} %", signed(each.off, " points")
+            found.append((title, f"{each.claim.says}; {ours}, so {off}"))
+    if upside:
+        found.append(("Upside down", min(upside, key=lambda f: f.estimate.mean).claim.says))
+    return found
