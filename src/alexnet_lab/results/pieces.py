@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite, isnan, nan
-from typing import NamedTuple
 
 from alexnet_lab.params.claims import Difference, Effect, More, Order, Value
 from alexnet_lab.results.claims import CONTRADICTED, VERDICTS, Finding, Ledger
@@ -13,14 +12,6 @@ from alexnet_lab.results.statistics import Estimate
 from alexnet_lab.results.tables import verdict_counts
 
 COLOURS = ("good", "part", "bad", "open")  # of verdicts, in the order of the wall of claims
-
-
-class Mark(NamedTuple):
-    """A mark on a line: its class in page.css, and where it stands, in percent of the line."""
-
-    kind: str
-    left: float
-    width: float | None = None
 
 
 @dataclass(frozen=True)
@@ -40,8 +31,11 @@ class Track:
         given += [0.0] if self.zero else []
         return [number for number in given if isfinite(number)]
 
-    def marks(self, scale: Iterable[float] = ()) -> Iterator[Mark]:
-        """What is drawn; ``scale`` are other numbers that the line has to reach."""
+    def marks(self, scale: Iterable[float] = ()) -> Iterator[tuple[str, float, float | None]]:
+        """What is drawn: its class in page.css, its left end and its width, in percent of the line.
+
+        ``scale`` are other numbers that the line has to reach.
+        """
         numbers = [*self.numbers, *scale]
         low, high = min(numbers), max(numbers)
         room = 0.06 * (high - low) or 1.0
@@ -50,15 +44,15 @@ class Track:
             return 100 * (number - low + room) / (high - low + 2 * room)
 
         if self.zero:
-            yield Mark("zero", at(0))
+            yield "zero", at(0), None
         if isfinite(self.ours.low):
             left = at(self.ours.low)
-            yield Mark("range", left, at(self.ours.high) - left)
-        yield from (Mark("dot", at(dot)) for dot in self.dots if isfinite(dot))
+            yield "range", left, at(self.ours.high) - left
+        yield from (("dot", at(dot), None) for dot in self.dots if isfinite(dot))
         if isfinite(self.ours.mean):
-            yield Mark("mean", at(self.ours.mean))
+            yield "mean", at(self.ours.mean), None
         if self.text is not None:
-            yield Mark("text", at(self.text))
+            yield "text", at(self.text), None
 
 
 def sparks(chart: Chart) -> list[tuple[str, str]]:
