@@ -75,8 +75,6 @@ def sparks(chart: Chart) -> list[tuple[str, str]]:
 
 def signed(number: float, unit: str = "") -> str:
     """Such as "+4.69 points" or "31.6×"."""
-    if isnan(number):
-        return "–"
     return f"{number:.1f}×" if unit == "×" else f"{number:+.2f}{unit}".replace("-", "−")
 
 
