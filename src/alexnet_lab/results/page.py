@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.params.claims import Aside, Below, Difference, More, Order, Ratio, Value
+from alexnet_lab.params.claims import Below, Difference, More, Order, Ratio, Value
 from alexnet_lab.params.study import Study
 from alexnet_lab.results import claims, explore, pieces, report, tables
 from alexnet_lab.results.claims import Ledger
@@ -77,16 +77,10 @@ class Content:
         """Every claim by its id."""
         return report.all_claims(self.sections, self.takeaways)
 
-    @property
-    def asides(self) -> tuple[Aside, ...]:
-        """What the text says that is not for measuring."""
-        return tuple(aside for section in self.sections for aside in section.topic.asides)
-
 
 def page(content: Content) -> str:
     """The whole page as HTML."""
-    every = (pieces.main_effect(section, content.of_the_text) for section in content.mains)
-    effects = [effect for effect in every if effect]
+    effects = [e for s in content.mains if (e := pieces.main_effect(s, content.of_the_text))]
     data = {"charts": content.charts, "changeable": explore.changeable(content.study)}
     return TEMPLATES.get_template("page.html").render(
         content=content,
@@ -95,6 +89,7 @@ def page(content: Content) -> str:
         data=_unclosed(json.dumps(data, allow_nan=False)),
         remarks=report.remarks(content.study, {s.name: s.topic for s in content.sections}),
         answer=_answer(content),
+        asides=tuple(aside for s in content.sections for aside in s.topic.asides),
         effects=effects,
         scale=[number for each in effects if each.in_points for number in each.track.numbers],
         what_if=next((s.topic.what_if for s in content.mains if s.topic.what_if), "lr=0.05"),
