@@ -12,7 +12,7 @@ from alexnet_lab.results.quantities import label
 from alexnet_lab.results.runs import Runs, read
 from alexnet_lab.results.sections import benchmark_answer
 from alexnet_lab.results.statistics import Verdict
-from alexnet_lab.results.tables import difference, frame, starred, with_interval
+from alexnet_lab.results.tables import difference, frame, with_interval
 from alexnet_lab.results.throughput import read_benchmark, throughput
 
 RUNS, TIMING, TOPICS = Path("metrics/runs"), Path("metrics/timing"), Path("claims.yaml")
@@ -52,7 +52,7 @@ def answer(runs: Runs, claims: Iterable[Claim]) -> pd.DataFrame:
     means = runs.curves.groupby(["variant", "epoch"], sort=False)["test_accuracy"].mean()
     rows = {
         variant: {
-            "": starred(variant, numbers),
+            "": runs.starred(variant),
             "by epoch": console.sparkline(means[variant].tolist(), WIDTH, 100),
             "test accuracy (%)": with_interval(numbers, "window_accuracy"),
         }

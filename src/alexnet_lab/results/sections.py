@@ -50,7 +50,7 @@ def training_section(name: str, topic: Topic, runs: Runs) -> Section:
         name,
         topic,
         finding(runs, topic),
-        extremes(summary),
+        extremes(summary, runs),
         training_answer(summary, comparisons, runs),
         (table,) if compared.empty else (table, compared),
         how_sure(runs, size),
@@ -108,7 +108,7 @@ def spent(timing: pd.DataFrame) -> str:
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
-def extremes(summary: Summary) -> str:
+def extremes(summary: Summary, runs: Runs) -> str:
     """The highest and the lowest accuracy of the variants that did not wholly diverge."""
     learnt = _learnt(summary)
     if not learnt:
@@ -117,7 +117,7 @@ def extremes(summary: Summary) -> str:
     ends = []
     for name in (ranked[0], ranked[-1]):
         accuracy = tables.with_interval(learnt[name], "window_accuracy") or "–"
-        ends.append(f"**{tables.starred(name, learnt[name])}**, {accuracy} %")
+        ends.append(f"**{runs.starred(name)}**, {accuracy} %")
     return f"highest test accuracy: {ends[0]}; lowest: {ends[1]}"
 
 
@@ -137,7 +137,7 @@ def training_answer(summary: Summary, comparisons: list[Comparison], runs: Runs)
     if not learnt:
         return f"Every run diverged: {', '.join(diverged)}."
     seeds = next(iter(learnt.values()))["seeds"] or 0
-    sentences = [f"H{extremes(summary)[1:]}."]
+    sentences = [f"H{extremes(summary, runs)[1:]}."]
     if seeds < FEWEST:
         sentences.append("One run each: no uncertainty, so no verdict.")
     else:

@@ -33,7 +33,7 @@ def summary_table(summary: Summary, compare: Compare, brief: bool = False) -> pd
     reaching = [row.get("seeds_reaching_threshold") for row in summary.values()]
     some = any(reaching) and reaching != [row["seeds"] for row in summary.values()]
     for variant, numbers in summary.items():
-        row: dict[str, Any] = {"variant": starred(variant, numbers)}
+        row: dict[str, Any] = {"variant": f"{variant}*" if "apart" in numbers else variant}
         for name in QUANTITIES:
             if f"{name}{CI}" in numbers:
                 row[label(name, compare)] = with_interval(numbers, name)
@@ -45,11 +45,6 @@ def summary_table(summary: Summary, compare: Compare, brief: bool = False) -> pd
             row[key.replace("_", " ")] = numbers.get(key)
         rows.append(row)
     return frame(rows, "variant").dropna(axis=1, how="all")  # where no variant has anything
-
-
-def starred(variant: str, numbers: Mapping[str, Any]) -> str:
-    """The name, with a star if it ran elsewhere than the baseline."""
-    return f"{variant}*" if "apart" in numbers else variant
 
 
 def plus_minus(
