@@ -102,10 +102,9 @@ def leaders(chart: Chart) -> list[tuple[str, int, int]]:
     """Which variant has the highest mean test accuracy, from which epoch to which."""
     if "test_accuracy" not in chart.get("values", {}):
         return []
-    by_epoch = pd.DataFrame(means(chart, "test_accuracy"), dtype=float).dropna(how="all")
-    best = by_epoch.idxmax(axis=1)
-    pairs = [(str(name), chart["x"][int(str(place))]) for place, name in best.items()]
-    spans = [(name, [x for _, x in some]) for name, some in groupby(pairs, key=lambda p: p[0])]
+    by_epoch = pd.DataFrame(means(chart, "test_accuracy"), chart["x"], dtype=float)
+    best = by_epoch.dropna(how="all").idxmax(axis=1)
+    spans = [(str(name), [*epochs]) for name, epochs in groupby(best.index, key=best.get)]
     return [(name, epochs[0], epochs[-1]) for name, epochs in spans]
 
 
@@ -178,14 +177,12 @@ def changeable(study: Study) -> dict[str, dict[str, Any]]:
         keys = {
             f"train.{key}": value
             for key, value in same.items()
-            if key != "precision" and not key.endswith("kind") and not _has_maps(value)
+            if key != "precision"
+            and not key.endswith("kind")
+            and not (isinstance(value, list) and any(isinstance(each, dict) for each in value))
         }
         found[name] = {**keys, "seeds": list(exercise.seeds)}
     return found
-
-
-def _has_maps(value: object) -> bool:
-    return isinstance(value, list) and any(isinstance(each, dict) for each in value)
 
 
 def leaves(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:

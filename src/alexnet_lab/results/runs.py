@@ -67,10 +67,8 @@ def read_runs(folder: Path, variants: Iterable[str]) -> pd.DataFrame:
 
     UserError if one is missing or is no CSV file.
     """
-    return pd.concat(
-        [read_csv(folder / f"{name}.csv").assign(variant=name) for name in variants],
-        ignore_index=True,
-    )
+    frames = [read_csv(folder / f"{name}.csv").assign(variant=name) for name in variants]
+    return pd.concat(frames, ignore_index=True)
 
 
 def read_csv(path: Path) -> pd.DataFrame:
