@@ -49,7 +49,7 @@ class Change:
     exercise: str
     variant: str
     setup: Exercise
-    curves: dict[str, pd.DataFrame]  # BEFORE, NOW
+    curves: list[pd.DataFrame]  # before, now
     values: "pd.Series[float]"  # the accuracy of the last epochs, by (BEFORE or NOW, seed)
     paired: bool
 
@@ -57,32 +57,26 @@ class Change:
 def changes(study: Study, base: Files, now: Files) -> tuple[list[Change], list[str]]:
     """What moved between two revisions, and sentences on what is not comparable."""
     moved, notes = [], []
-    both = {BEFORE: base, NOW: now}
+    both = {"base": base, "workspace": now}
     for name, exercise in study.exercises.items():
         for variant in exercise.variants:
             title = f"{name} {variant}"
             paths = [Path(f"metrics/{kind}/{name}/{variant}.csv") for kind in ("runs", "timing")]
-            lacking = [(when, path) for when in both for path in paths if path not in both[when]]
-            if lacking:
-                when, path = lacking[0]
-                where = {BEFORE: "base", NOW: "workspace"}[when]
-                notes.append(f"{title}: the {where} has no {path}.")
+            if lacking := [(at, path) for at in both for path in paths if path not in both[at]]:
+                notes.append(f"{title}: the {lacking[0][0]} has no {lacking[0][1]}.")
                 continue
-            runs = {
-                when: _runs(exercise, *(files[p] for p in paths)) for when, files in both.items()
-            }
-            columns = {*runs[BEFORE].curves, *runs[BEFORE].timing}
+            runs = [_runs(exercise, *(files[path] for path in paths)) for files in both.values()]
+            columns = {*runs[0].curves, *runs[0].timing}
             if missing := [name for name in NEEDED if name not in columns]:
                 notes.append(f"{title}: the base's files have no {missing[0]} yet.")
                 continue
             old, new = (
-                QUANTITIES["window_accuracy"].compute(each).droplevel("variant")
-                for each in runs.values()
+                QUANTITIES["window_accuracy"].compute(each).droplevel("variant") for each in runs
             )
             for more, less, word in ((new, old, "new"), (old, new, "lost")):
                 if seeds := sorted({*more.index} - {*less.index}):
                     notes.append(f"{title}: {word} seeds {', '.join(map(str, seeds))}.")
-            before, after = (each.places.get("", "") for each in runs.values())
+            before, after = (each.places.get("", "") for each in runs)
             if before != after:
                 notes.append(f"{title} is not paired: {before} before, {after} now.")
             shared = old.index.intersection(new.index)
@@ -90,7 +84,7 @@ def changes(study: Study, base: Files, now: Files) -> tuple[list[Change], list[s
                 old, new = old[shared], new[shared]
             if len(shared) and not (before == after and old.equals(new)):
                 values = pd.concat({BEFORE: old, NOW: new}, names=["variant"])
-                curves = {when: each.curves for when, each in runs.items()}
+                curves = [each.curves for each in runs]
                 moved.append(Change(name, variant, exercise, curves, values, before == after))
     return moved, notes
 
@@ -167,7 +161,7 @@ def chart(change: Change) -> str:
 
     GitHub and other viewers of Markdown draw it; nothing is uploaded.
     """
-    means = [c.groupby("epoch")["test_accuracy"].mean() for c in change.curves.values()]
+    means = [c.groupby("epoch")["test_accuracy"].mean() for c in change.curves]
     before, now = (", ".join(f"{value:.2f}" for value in each) for each in means)
     return f"""```mermaid
 %%{{init: {{"themeVariables": {{"xyChart": {{"plotColorPalette": "#7F7F7F, #0072B2"}}}}}}}}%%
