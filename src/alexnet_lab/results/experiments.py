@@ -15,6 +15,7 @@ import yaml
 from alexnet_lab import cli, console
 
 NAME = re.compile(r"^metrics/|\.json(?=:)")  # before a metric that several files have
+BREAK = re.compile(r"[.:]|_(?=accuracy)")  # between its words
 ACCURACIES = (".held_back_accuracy", ".window_accuracy")  # to choose by, and to report
 
 
@@ -29,9 +30,7 @@ def table(experiments: list[dict[str, Any]], parameters: set[str]) -> pd.DataFra
     changed = frame[frame.nunique(axis=1) > 1]
     names = [name for name in changed.index if name.split(".")[0] in parameters]
     accuracies = {
-        name: f"{NAME.sub('', name)} (%)".replace(".", " ")
-        .replace(":", " ")
-        .replace("_accuracy", " accuracy")
+        name: f"{BREAK.sub(' ', NAME.sub('', name))} (%)"
         for name in changed.index
         if name.endswith(ACCURACIES)
     }
