@@ -169,8 +169,7 @@ def benchmark_figure(timing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
         else:
             axes[1].plot(gains, "o-", color="black", lw=2)
             _batch_axis(axes[1], rates)
-            axes[1].set_ylabel("× the CPU's images per second")
-            axes[1].set_ylim(0, 1.1 * gains.max())
+            axes[1].set(ylabel="× the CPU's images per second", ylim=(0, 1.1 * gains.max()))
         axes[1].set_title("Speed-up, GPU over CPU")
         axes[2].set(title="Arithmetic", ylabel="GFLOP/s", yscale="log")
         _by_batch(axes[2], rates, "gflop_per_s", colour)

@@ -89,7 +89,6 @@ class Dots:
             axis.set_xlim(0, 1.15 * largest)
 
 
-@dataclass(frozen=True)
 class Differences:
     """What the verdicts are read from: each variant's accuracy less the baseline's."""
 
@@ -117,9 +116,8 @@ class Differences:
             title = "Accuracy minus that of the other"
             labels, size = [f"{runs.starred(c.variant)}\n− {c.other}" for c in found], 8
         label_rows(axis, labels, size)
-        words = "better, worse: line misses 0; equivalent: in grey"
         axis.set(title=title)
-        axis.set_xlabel(f"{unit}\n{words}", fontsize=9)
+        axis.set_xlabel(f"{unit}\nbetter, worse: line misses 0; equivalent: in grey", fontsize=9)
 
 
 NATS = "cross-entropy (nats)"

@@ -5,7 +5,7 @@ seed to the highest.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -23,7 +23,6 @@ from alexnet_lab.results.quantities import COLUMNS, layer_norms
 from alexnet_lab.results.runs import Runs
 
 Models = Mapping[str, Model]  # by variant
-Picture = Literal["loss_and_rate", "layer_gradients"]
 
 
 def loss_and_rate(runs: Runs, _: Models) -> Figure:
@@ -93,7 +92,7 @@ def _band(axis: Axes, by_seed: pd.DataFrame, line: "pd.Series[float]", shade: st
     return drawn
 
 
-PICTURES: dict[Picture, Callable[[Runs, Models], Figure]] = {
+PICTURES: dict[str, Callable[[Runs, Models], Figure]] = {
     "loss_and_rate": loss_and_rate,
     "layer_gradients": layer_gradients,
 }

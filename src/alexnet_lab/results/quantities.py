@@ -17,7 +17,6 @@ from alexnet_lab.results.statistics import Sample
 
 RUN = ["variant", "seed"]  # what identifies a run
 
-
 COLUMNS = {
     "lr": "learning rate",
     "train_loss": "training loss (nats)",

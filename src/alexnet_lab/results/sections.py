@@ -63,11 +63,10 @@ def training_section(name: str, topic: Topic, runs: Runs) -> Section:
 
 def how_sure(runs: Runs, size: int) -> str:
     """What the intervals of an exercise's tables hold, and which spreads were pooled."""
-    pools = sample("window_accuracy", runs).pools
-    pooled = [", ".join(pool) for pool in pools if len(pool) > 1]
-    alone = [v for v in runs.variants if not any(v in pool and len(pool) > 1 for pool in pools)]
-    spread = f"pooled over {'; '.join(pooled)}" if pooled else "each variant's own"
-    if pooled and alone:
+    pools = [pool for pool in sample("window_accuracy", runs).pools if len(pool) > 1]
+    alone = [v for v in runs.variants if not any(v in pool for pool in pools)]
+    spread = f"pooled over {'; '.join(map(', '.join, pools))}" if pools else "each variant's own"
+    if pools and alone:
         spread += f" ({', '.join(alone)}: its own)" if len(alone) == 1 else ", the others their own"
     differences = (
         f"those of differences hold together, for all {size} that get a verdict, and are "

@@ -70,8 +70,7 @@ def arithmetic(timing: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:
     rates = throughput(timing)
     gflop = layers.groupby("network")["flop"].sum() / 1e9
     rates["gflop_per_s"] = rates["img_per_s"] * rates["network"].map(gflop)
-    peaks = timing.groupby("stage")["peak_gflop_per_s"].max()
-    rates["peak"] = rates["stage"].map(peaks)
+    rates["peak"] = rates["stage"].map(timing.groupby("stage")["peak_gflop_per_s"].max())
     return rates
 
 
