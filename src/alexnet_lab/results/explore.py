@@ -48,7 +48,7 @@ def training_chart(runs: Runs, topic: Topic) -> Chart:
         "each": "seed",
         "colours": colours(runs.variants),
         "labels": {name: labels[name] for name in values},
-        "log": [name for name in ("lr",) if name in values],
+        "log": ["lr"],
         "steps": ["lr"],
         "threshold": runs.compare.threshold,
         "first": [name for name in ("test_accuracy", second) if name in values],

@@ -135,11 +135,10 @@ def main_effect(section: Section, with_text: bool) -> MainEffect | None:
     if effect is None or isnan(section.effect.mean):
         return None
     stated = section.topic.stated("final_accuracy" if effect.less else "speed_up")
-    text = stated.get(effect.of)
-    if effect.less:
-        both = {effect.of, effect.less} <= {*stated}
-        text = stated[effect.of] - stated[effect.less] if both else None
-    return MainEffect(section, effect, text if with_text else None)
+    stated |= {"": 0}  # nothing is taken off a speed-up
+    both = {effect.of, effect.less} <= {*stated}
+    text = stated[effect.of] - stated[effect.less] if with_text and both else None
+    return MainEffect(section, effect, text)
 
 
 def by_colour(ledger: Ledger) -> dict[str, int]:
