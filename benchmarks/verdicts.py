@@ -107,13 +107,13 @@ def honest_texts(texts: int = TEXTS) -> dict[str, float]:
 
 
 def _verdicts(claim, topic, values, texts, rng) -> Iterator[str]:  # type: ignore[no-untyped-def]
-    means = np.array([values.runs[v].mean() for v in values.variants])
-    spreads = np.sqrt([values.spread_of(v).variance for v in values.variants])
+    means = np.array([runs.mean() for runs in values.runs.values()])
+    spreads = np.sqrt([values.spread_of(v).variance for v in values.runs])
     seeds = len(next(iter(values.runs.values())))
     index = values.values.index
     for _ in range(texts):
         drawn = means[:, None] + spreads[:, None] * rng.standard_normal((len(means), seeds + 1))
-        one = dict(zip(values.variants, drawn[:, -1], strict=True))
+        one = dict(zip(values.runs, drawn[:, -1], strict=True))
         match claim:
             case Value():
                 value = one[claim.of]

@@ -117,7 +117,7 @@ def check(
         case kinds.Within():
             return _within(claim)
     values = measured.get(claim.quantity)
-    if values is None or not {*claim.variants} <= {*values.variants}:
+    if values is None or not {*claim.variants} <= {*values.runs}:
         return Finding(claim, NOT_MEASURED)
     if all(values.runs[name].isna().all() for name in claim.variants):
         return _never(claim, values, measured.get("above_threshold"))
@@ -185,8 +185,8 @@ def _number(claim: Number, topic: Topic, values: Sample) -> Finding:
 def _below(claim: kinds.Below, values: Sample, level: float) -> Finding:
     """A bound; one that every variant keeps says nothing of this one."""
     ours = values.mean(claim.of, level)
-    held = [name for name in values.variants if values.mean(name, level).high < claim.below]
-    alike = len(held) == len(values.variants) > 1
+    held = [name for name in values.runs if values.mean(name, level).high < claim.below]
+    alike = len(held) == len(values.runs) > 1
     note = f"so does each of the {len(held)}: it says nothing of this one" if alike else ""
     verdict = (
         CONFIRMED if claim.of in held else CONTRADICTED if ours.low >= claim.below else UNDECIDED

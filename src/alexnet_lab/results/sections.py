@@ -166,7 +166,7 @@ def benchmark_section(topic: Topic, timing: pd.DataFrame, layers: pd.DataFrame) 
     hardware = " and ".join(timing["hardware"].dropna().unique())
     steps = [step for claim in topic.claims.values() for step in getattr(claim, "steps", ())]
     measured, effect = throughput.by_step(timing), NOTHING
-    if topic.effect and "speed_up" in measured and topic.effect.of in measured["speed_up"].variants:
+    if topic.effect and "speed_up" in measured and topic.effect.of in measured["speed_up"].runs:
         effect = measured["speed_up"].mean(topic.effect.of)
     return Section(
         "benchmark",

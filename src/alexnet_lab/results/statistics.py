@@ -79,14 +79,10 @@ class Sample:
     pool: bool = True
 
     @cached_property
-    def variants(self) -> list[str]:
-        """The names of the variants, in their order."""
-        return list(self.values.index.get_level_values("variant").unique())
-
-    @cached_property
     def runs(self) -> "dict[str, pd.Series[float]]":
-        """Each variant's values by seed."""
-        return {name: self.values.xs(name, level="variant").sort_index() for name in self.variants}
+        """Each variant's values by seed; the variants in their order."""
+        by_variant = self.values.groupby(level="variant", sort=False)
+        return {str(name): runs.droplevel("variant").sort_index() for name, runs in by_variant}
 
     @cached_property
     def pools(self) -> list[tuple[str, ...]]:
