@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from alexnet_lab.params.claims import Aside, Value
+from alexnet_lab.params.claims import Aside, Ratio
 from alexnet_lab.params.study import Compare, Quantity
 from alexnet_lab.results.analysis import CI, FINAL_LOSSES, Comparison, Summary
 from alexnet_lab.results.claims import VERDICTS, Finding, Ledger
@@ -123,8 +123,7 @@ def off_words(finding: Finding) -> str | None:
     """By how much the text differs from ours, such as "+0.70" or "9.2-fold"; None if undefined."""
     if isnan(finding.off):
         return None
-    ratio = finding.unit and not isinstance(finding.claim, Value)
-    return f"{finding.off:.3g}-fold" if ratio else f"{finding.off:+.4g}"
+    return f"{finding.off:.3g}-fold" if isinstance(finding.claim, Ratio) else f"{finding.off:+.4g}"
 
 
 def verdict_words(finding: Finding) -> str:
