@@ -101,11 +101,10 @@ def by_step(timing: pd.DataFrame) -> dict[str, Sample]:
     over the seconds of all batch sizes together. What was not measured is left out.
     """
     timed = timing.dropna(subset=["seconds"])
-    index = [timed["variant"], timed["batch_size"].map(str), timed["iteration"]]
-    rows = timed.set_index(index).rename_axis(["device", "variant", "seed"])
+    rows = timed.set_index([timed["batch_size"].map(str), timed["iteration"]])
+    rows = rows.rename_axis(["variant", "seed"])
     found: dict[str, pd.Series[float]] = {}
-    for device in rows["variant"].unique():
-        steps = rows.xs(device, level="device")
+    for device, steps in rows.groupby(timed["variant"].to_numpy(), sort=False):
         found[f"{device}_seconds"] = steps["seconds"] * timed["iteration"].max()
         found[f"{device}_rate"] = steps["batch_size"] / steps["seconds"]
     if {"cpu_seconds", "gpu_seconds"} <= found.keys():
