@@ -158,17 +158,14 @@ def admit(client: Client, terms: Terms, here: Hardware) -> tuple[Hardware, bool]
 
 def compare_gradients(client: Client, site: Site, due: Stages) -> None:
     """Let workers find out whether bf16 is right, which decides what `auto` means."""
-    roots = dict[str, Run]()
+    asked = dict[str, Future]()
     for exercise, variant in due if site.hardware.bf16 else ():
         if site.study.precision_of(exercise, variant) == "auto":
             run = site.runs(exercise, variant, "bf16")[0]
             some = (run.recipe, names.images(run.data), run.held_back, run.threads)
-            roots[names.root(*some, site.hardware.kind, "auto")] = run
-    new = {root: run for root, run in roots.items() if not site.store.record(root)}
-    asked = {
-        root: client.submit(gradient_error, run, resources={OURS: 1}, pure=False)
-        for root, run in new.items()
-    }
+            root = names.root(*some, site.hardware.kind, "auto")
+            if root not in asked and not site.store.record(root):
+                asked[root] = client.submit(gradient_error, run, resources={OURS: 1}, pure=False)
     for root, future in asked.items():
         with suppress(Exception):  # its training says why
             site.store.keep_record(root, {"gradient_error": future.result()})
