@@ -23,9 +23,8 @@ def _dvc() -> int:
     pid = os.getppid()
     with suppress(OSError):  # no /proc: the parent
         while Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").rstrip().endswith("sh"):
-            pid = int(
-                Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]
-            )
+            status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+            pid = int(status.rpartition(")")[2].split()[1])
     return pid
 
 
@@ -102,6 +101,4 @@ def _end(number: int, _: FrameType | None = None) -> None:
 
 
 if "DVC_STAGE" in os.environ and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-    signal.signal(
-        signal.SIGINT, _end
-    )  # torch's import may swallow an exception that is raised in it
+    signal.signal(signal.SIGINT, _end)  # torch's import may swallow an exception raised in it

@@ -85,8 +85,8 @@ def due_stages(study: Study, raw: Tree, targets: Iterable[str] = ()) -> set[tupl
     UserError if a target is no exercise, and no variant or comparison of one.
     """
     asked = {target.removeprefix("compare@") for target in targets}
-    every = {f"{e}@{v}" for e, content in study.exercises.items() for v in content.variants}
-    if unknown := asked - every - {*study.exercises}:
+    every = {f"{e}@{v}": (e, v) for e, each in study.exercises.items() for v in each.variants}
+    if unknown := asked - {*every, *study.exercises}:
         known = ", ".join(study.exercises)
         raise UserError(
             f"'{unknown.pop()}' is no exercise and no variant of one; there are {known}."
@@ -95,10 +95,9 @@ def due_stages(study: Study, raw: Tree, targets: Iterable[str] = ()) -> set[tupl
     stale = {stage.name for stage in stale_stages()}
     return {
         (e, v)
-        for e, content in study.exercises.items()
-        for v in content.variants
-        if not asked or asked & {e, f"{e}@{v}"}
-        if f"{e}@{v}" in stale or changed_parameters(lock, raw, e, v)
+        for name, (e, v) in every.items()
+        if not asked or asked & {e, name}
+        if name in stale or changed_parameters(lock, raw, e, v)
     }
 
 
