@@ -114,7 +114,7 @@ def train(
     take(store, known)
     before = store.record(end) if run.find(len(run.names) - 1, store, {}) else None
     run, until = replace(run, hardware=terms.hardware), _Until(store.folder, store.bound, end)
-    stop, complete = time.monotonic() + SLICE, True
+    stop = time.monotonic() + SLICE
     for record, trained in carry_out(run, until, wanted):
         if trained:
             said = {"end": end, "by": str(worker.name), "record": asdict(record)}
@@ -122,7 +122,6 @@ def train(
         if (task := worker.state.tasks.get(key)) is None or task.state != "executing":
             raise UserError("Nobody waits for this any more: the head is gone.")
         if time.monotonic() > stop and record.name != end:
-            complete = False
             break
     if before:  # with the seconds that it had
         store.keep_record(end, before)
@@ -131,7 +130,7 @@ def train(
         if name not in wanted:
             store.drop_state(name)
     states = run.names[max(0, newest - 1) : newest]
-    return complete, ({}, {}) if terms.shares else give(store, run.names[first:], states)
+    return record.name == end, ({}, {}) if terms.shares else give(store, run.names[first:], states)
 
 
 def gradient_error(run: Run) -> float:
