@@ -59,6 +59,7 @@ plan: git setup ## what would be trained, before anything runs: make plan WHAT='
 	@$(BIN)/python -m alexnet_lab.plan $(WHAT)
 
 sweep: git setup ## several what-ifs at once: make sweep WHAT="-S 'schedules.train.lr=0.003,0.01,0.03'"
+	@dvc repro --quiet prepare
 	@$(BIN)/python -m alexnet_lab.cluster $(WHAT)
 	@dvc exp run --queue $(WHAT) && dvc exp run --run-all
 

@@ -214,6 +214,31 @@ def test_a_task_is_refused_if_the_worker_now_serves_another_study_or_other_code(
 # --- through DVC: minutes ---
 
 
+def test_a_stage_whose_data_is_not_there_yet_is_left_to_a_later_call(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its missing folder would end the stage that hands over."""
+    from alexnet_lab.cluster import head
+
+    handed = set[str]()
+
+    @contextmanager
+    def engine(*_: Any) -> Iterator[None]:
+        yield None
+
+    def carry_out(_: Any, due: dict[str, Stretch], *__: Any) -> dict[str, str]:
+        handed.update(piece.run.title.split()[0] for piece in due.values())
+        return {}
+
+    monkeypatch.setattr(head, "engine", engine)
+    monkeypatch.setattr(head, "admit", lambda _, __, here: (here, True))
+    monkeypatch.setattr(head, "compare_gradients", lambda *_: None)
+    monkeypatch.setattr(head, "carry_out", carry_out)
+    (tmp_path / "cifar10").symlink_to((site.data / "cifar10").resolve())
+    head.train_all([(replace(site, data=tmp_path), {("activation", "relu"), ("rates", "with_bn")})])
+    assert handed == {"rates"}
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small networks, two seeds; run once, one after another, as it is without an engine."""

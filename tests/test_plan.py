@@ -205,7 +205,7 @@ def test_the_plan_is_of_the_stages_that_a_what_if_changes(
     found = {line.split()[0] for line in some if "@" in line}
     assert found == {"activation@relu", "activation@sigmoid", "activation@tanh"}
     assert planned(site, monkeypatch, "data.source=sample") == [
-        "With other data, no epoch is known: dvc repro prepare first, then plan."
+        "With other data, no epoch is known. To plan with it, set data.source in params.yaml."
     ]
 
 

@@ -40,7 +40,9 @@ def main() -> None:
         raw = read_yaml(with_overrides(args.set_param, Path(folder) / PARAMS.name))
     study = params.parse(raw)
     if study.data.source != params.load().data.source:
-        console.say("With other data, no epoch is known: dvc repro prepare first, then plan.")
+        console.say(
+            "With other data, no epoch is known. To plan with it, set data.source in params.yaml."
+        )
         return
     site = Site(study, Path("data"), this_machine(), the_store())
     stages = due_stages(study, raw, args.targets)

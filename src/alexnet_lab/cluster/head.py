@@ -46,8 +46,10 @@ def train_all(studies: Sequence[tuple[Site, Stages]]) -> tuple[list[Site], dict[
     """Let the engine train all that some stages do not know.
 
     Returns the sites with the hardware that they run on, and what went wrong, by the name of the
-    last epoch of each stretch. UserError if nobody takes part.
+    last epoch of each stretch. Stages whose data is not there yet are left to a later call.
+    UserError if nobody takes part.
     """
+    studies = [(site, due & {(e, v) for e, v, _ in site.all_runs()}) for site, due in studies]
     here, token, mix = studies[0][0], f"head-{uuid4().hex}", os.environ.get(MIX) or "0"
     if mix not in ("0", "1"):
         raise UserError(f"{MIX} is '{mix}'; it should be 0 or 1.")
@@ -151,7 +153,7 @@ def admit(client: Client, terms: Terms, here: Hardware) -> tuple[Hardware, bool]
     workers = client.run(lambda dask_worker: vars(dask_worker.plugins[OURS])).values()
     refused = [worker["refused"] for worker in workers if worker["refused"]]
     if len(refused) == len(workers):
-        raise UserError("\n".join(refused))
+        raise UserError("\n".join(refused) or "The last worker has left: start one, then again.")
     console.print(*refused, sep="\n", end="\n" if refused else "")
     return here, all(worker["shares"] for worker in workers if not worker["refused"])
 
