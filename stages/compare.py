@@ -18,9 +18,7 @@ def main() -> None:
     parser.add_argument("exercise")
     for name in ("runs", "timing", "topics", "metrics", "summary", "curves", "plot"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    args = parser.parse_args()
-
-    study = params.load()
+    args, study = parser.parse_args(), params.load()
     exercise = study.exercise(args.exercise)
     topic = params.load_claims(study, args.topics)[args.exercise]
     claims = topic.claims.values()
@@ -33,7 +31,8 @@ def main() -> None:
     replace(args.plot, training_figure(runs, topic=topic).savefig)
     table = summary_table(summary, runs.compare, brief=True)
     console.show_table(topic.question or args.exercise, table)
-    console.say(training_answer(summary, compare_variants(runs, claims), runs).replace("**", ""))
+    answer = training_answer(summary, compare_variants(runs, claims), runs)
+    console.say(f"{titles[0]}. {answer}".replace("**", ""))
 
 
 if __name__ == "__main__":

@@ -640,13 +640,13 @@ def test_the_report_says_what_a_reader_must_know(
 ) -> None:
     changed = study.model_copy(update={"lr": 0.05, "data": Data(source="sample", held_back=0)})
     section = training_section("demo", TOPIC, runs_of(curves, timing))
-    page = report([section], {}, {}, remarks(changed, {}), {"seeds": "0, 1"})
+    page = report(changed, [section], {}, remarks(changed, {}))
     assert page.index("sample in git") < page.index("lr = 0.05") < page.index("Why?")
     assert "**fast**, 78.00 ± 2.15 %" in page and "plots/demo.png" in page
-    assert "| slow" in page and "a CPU" in page and "seeds: 0, 1" in page
+    assert "| slow" in page and "a CPU" in page and "seeds: activation 0, 1, 2" in page
     assert "`dvc exp run -S 'a=1'`" in page
     topics = params.load_claims(study, ROOT / "claims.yaml")
-    assert report([section], {}, {}, remarks(study, topics), {}).count(">") == 0
+    assert report(study, [section], {}, remarks(study, topics)).count(">") == 0
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["schedules"]["train"]["lr"] = 0.01
     (said,) = remarks(params.parse(raw), topics)

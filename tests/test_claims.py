@@ -42,7 +42,7 @@ ACCURACY = by_seed(
 
 
 def claim(kind: str, **fields: Any) -> Claim:
-    quantity = {} if kind in ("unmeasured", "within") else {"quantity": "final_accuracy"}
+    quantity = {} if kind == "within" else {"quantity": "final_accuracy"}
     written = {"kind": kind, "says": "so", "place": "1, output"} | quantity | fields
     found: Claim = TypeAdapter(Claim).validate_python(written)
     return found
@@ -175,11 +175,6 @@ def test_a_run_that_died_is_no_crash_of_the_report() -> None:
     assert finding(order, lost).verdict == UNDECIDED
 
 
-def test_what_no_exercise_measures_says_why() -> None:
-    found = finding(claim("unmeasured", because="nobody did"))
-    assert (found.verdict, found.note) == (NOT_MEASURED, "nobody did")
-
-
 def test_claims_of_one_fact_count_once() -> None:
     made = [
         claim("value", of="low", value=value, fact=fact)
@@ -247,6 +242,15 @@ def test_every_number_of_the_original_is_claimed(study: Study) -> None:
         (
             "schedules: {claims: {new: {kind: value, says: x, place: y, quantity: speed}}}",
             r": schedules\.claims\.new\.quantity should be",
+        ),
+        (
+            "depth: {short: {says: x, compared: {gap: {r: better}}}}",
+            r": depth\.short\.compared names",
+        ),
+        ("depth: {short: {says: x, claims: {r: confirmed}}}", r": depth\.short\.claims names 'r'"),
+        (
+            "depth: {short: {says: x, compared: {gap: {relu_5: good}}}}",
+            r": depth\.short\.compared\.gap\.relu_5 should be 'better'",
         ),
         ("drop: {question: Why}", ": 'drop' is not an exercise; there are benchmark,"),
         (

@@ -344,29 +344,19 @@ def test_the_answers_are_the_reports() -> None:
 
 @of_the_study
 def test_the_answers_in_short_still_hold() -> None:
-    """If one fails, reword the README's table and docs/findings.md."""
-    verdict = {
-        (name, each.variant, each.quantity): each.verdict
-        for name in params.load(ROOT / "params.yaml").exercises
-        for each in exercise(name)[1]
-    }
+    """If one fails, reword claims.yaml, the README's table and docs/findings.md."""
+    topics = params.load_claims(params.load(ROOT / "params.yaml"), ROOT / "claims.yaml")
+    answers = {topic.question: topic.short.says for topic in topics.values() if topic.short}
+    assert len(answers) == len(topics) - 2  # all but the benchmark and the takeaways
+    text = (ROOT / "REPORT.md").read_text()
+    assert all(f"**{says}. " in text for says in answers.values())
+    for row in table(README, "question")[1:]:
+        assert row["in short"].startswith(f"[{answers[row['question']]}"), row
 
-    def accuracies(name: str, *variants: str) -> set[str]:
-        return {verdict[name, variant, "window_accuracy"] for variant in variants}
-
-    assert accuracies("activation", "sigmoid", "tanh") == {"worse"}
-    decaying = ("step", "exponential", "cosine", "warmup_cosine")
-    assert accuracies("schedules", *decaying) == {"better"}
-    assert accuracies("augmentation", "strong", "alexnet_style") == {"worse"}
-    assert accuracies("augmentation", "basic") == {"undecided"}
-    assert accuracies("batchnorm", "with_bn") == {"better"}
-    assert accuracies("rates", "without_bn_0_03", "with_bn_0_03", "with_bn_0_1") == {"better"}
-    assert accuracies("dropout", "dropout_0_75") == {"worse"}
-    assert accuracies("dropout", "dropout_0_25", "dropout_0_5") == {"undecided"}
-    assert verdict["dropout", "dropout_0_5", "gap_clean"] == "better"
-    assert verdict["batchnorm", "with_bn", "epochs_to_threshold"] == "better"
     best = curve("schedules/exponential").iloc[-1]
     assert estimate(last("augmentation/none")).low > estimate(best).high  # without 0.1
+    verdict = {(each.variant, each.quantity): each.verdict for each in exercise("rates")[1]}
+    assert verdict["without_bn_0_03", "window_accuracy"] == "better"  # a higher rate alone
 
 
 @of_the_study

@@ -16,10 +16,10 @@ from dvc_render.vega import VegaRenderer
 
 from alexnet_lab import params
 from alexnet_lab.errors import UserError
-from alexnet_lab.params.claims import Effect, Order, Topic, Value
+from alexnet_lab.params.claims import Effect, Order, Short, Topic, Value
 from alexnet_lab.params.study import Data, Study
 from alexnet_lab.results.analysis import summarize
-from alexnet_lab.results.claims import VERDICTS, check_all
+from alexnet_lab.results.claims import VERDICTS
 from alexnet_lab.results.explore import (
     benchmark_chart,
     changeable,
@@ -77,7 +77,7 @@ def content(study: Study, tmp_path: Path) -> Content:
     names = ("activation", "schedules")
     sections = [training_section(name, TOPIC, runs) for name in names]
     drawn = {name: training_chart(runs, TOPIC) for name in names}
-    return Content(study, sections, {}, drawn, dict.fromkeys(names, picture))
+    return Content(study, sections, drawn, dict.fromkeys(names, picture))
 
 
 def data_of(html: str) -> Any:
@@ -224,6 +224,26 @@ def test_the_setting_is_that_of_params(study: Study) -> None:
     faster = study.model_copy(update={"lr": 0.5, "seeds": (3,)})
     assert "rate 0.5; schedule by variant" in setting(faster, "schedules")
     assert setting(faster, "schedules").endswith("; 1 seed")
+    steps = setting(study, "modern")
+    for facet in ("weight decay", "label smoothing", "residual connections", "augmentation"):
+        assert f"{facet} by variant" in steps
+    assert "padded poolings" in setting(study, "repair")
+
+
+def test_an_answer_in_short_is_said_only_while_its_verdicts_hold(study: Study) -> None:
+    runs = runs_of(two_variants())
+    better = {"says": "Yes", "compared": {"window_accuracy": {"fast": "better"}}}
+    for short, said in (
+        (better, "Yes. "),
+        (better | {"compared": {"window_accuracy": {"fast": "worse"}}}, ""),
+        (better | {"claims": {"order": "confirmed"}}, "Yes. "),
+        (better | {"claims": {"order": "contradicted"}}, ""),
+    ):
+        topic = TOPIC.model_copy(update={"short": Short.model_validate(short)})
+        section = training_section("activation", topic, runs)
+        assert section.headline == f"{said}{section.finding}."
+        assert training_section("activation", topic, runs, in_short=False).short == ""
+        assert f"**{section.headline}** " in report(study, [section], {}, [])
 
 
 def test_what_can_be_changed_exists_and_reaches_every_variant(
@@ -242,7 +262,7 @@ def test_what_can_be_changed_exists_and_reaches_every_variant(
 
 def test_on_the_sample_nothing_is_said_of_the_text(content: Content) -> None:
     sample = content.study.model_copy(update={"data": Data(source="sample", held_back=0)})
-    html = page(Content(sample, content.sections, {}, content.charts, content.pictures))
+    html = page(Content(sample, content.sections, content.charts, content.pictures))
     assert "on the sample in git" in html and "The text’s claims" not in html
     assert 'class="tile' not in html and "give that order" not in html
     assert content.sections[0].finding in html
@@ -291,7 +311,7 @@ WILD = [[40.0, 80.0], [60.0, 60.0], [45.0, 45.0]]
         ),
         (
             {"slow": SLOW, "a": FAST, "b": FAST, "c": FAST},
-            "Slow is 10.0 points below the other 3",
+            "Slow is 10.0 points below all others",
         ),
         (
             {"slow": SLOW[:1], "fast": FAST[:1]},
@@ -312,7 +332,7 @@ def test_the_finding_of_a_staircase_has_every_step() -> None:
     compare = compare_of(margins={"window_accuracy": 0.5}, against={"wild": "fast"})
     runs = runs_of(of(slow=SLOW, fast=FAST, wild=WILD), compare=compare)
     assert finding(runs, Topic(names={"fast": "speed"})) == (
-        "Points of accuracy, against its own baseline each: "
+        "Points of accuracy, each against its own baseline: "
         "+10.0 with speed, −10.1 (undecided) with wild"
     )
 
@@ -414,12 +434,11 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     timing = read_benchmark(at / "timing/benchmark", study.benchmark.variants)
     sections = [benchmark_section(topics["benchmark"], timing, read_csv(at / "layers.csv"))]
     sections += [training_section(name, topics[name], each) for name, each in runs.items()]
-    takeaways = check_all("takeaways", topics["takeaways"], {})
-    text = report(sections, takeaways, topics, remarks(study, topics), {})
+    text = report(study, sections, topics, remarks(study, topics))
     pictures = read_pictures(ROOT / "plots", text)
     file = tmp_path_factory.mktemp("page") / "report.html"
     drawn = charts(runs, topics, timing)
-    file.write_text(page(Content(study, sections, takeaways, drawn, pictures)))
+    file.write_text(page(Content(study, sections, drawn, pictures)))
     return file
 
 
@@ -473,7 +492,7 @@ class TestInABrowser:
             training_section("activation", TOPIC, runs),
         ]
         drawn = charts({"activation": runs}, {"activation": TOPIC}, untimed)
-        html = page(Content(study, sections, {}, drawn, {}))
+        html = page(Content(study, sections, drawn, {}))
         assert "undefined" not in text_of(html.split("<script")[1]) and ">nan" not in html
         file = tmp_path / "report.html"
         file.write_text(html, encoding="utf-8")
@@ -670,6 +689,14 @@ class TestInABrowser:
         answer = "getComputedStyle(document.querySelector('#activation > .answer')).visibility"
         verdict = "getComputedStyle(document.querySelector('.tile .verdict')).visibility"
         assert browser.run(answer) == browser.run(verdict) == "hidden"
+        for leak in (
+            ".card .spark",
+            "#schedules > .figure",
+            "#activation > .pictures",
+            ".wall-tools",
+        ):
+            seen = f"getComputedStyle(document.querySelector('{leak}')).visibility"
+            assert browser.run(seen) == "hidden", leak
         browser.click("#activation .guess summary")
         assert browser.run(answer) == "visible"
         browser.click(".tile summary")

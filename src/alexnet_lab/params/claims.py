@@ -11,6 +11,9 @@ from pydantic import Field
 from alexnet_lab.params.fields import Name, Number, Positive, Strict
 from alexnet_lab.params.study import Quantity
 
+Compared = Literal["better", "worse", "higher", "lower", "equivalent", "undecided"]
+Checked = Literal["compatible", "incompatible", "confirmed", "partly", "contradicted", "undecided"]
+
 
 class Stated(Strict):
     """Something that the text says."""
@@ -109,13 +112,6 @@ class Within(Claimed):
     quotient: tuple[Number, Positive]
 
 
-class Unmeasured(Claimed):
-    """It could be measured, and no exercise does."""
-
-    kind: Literal["unmeasured"]
-    because: str
-
-
 class Aside(Stated):
     """Nothing to measure: a fact of record, a judgement. Not counted."""
 
@@ -123,7 +119,7 @@ class Aside(Stated):
 
 
 Claim = Annotated[
-    Value | Difference | Ratio | Order | More | Below | Within | Unmeasured,
+    Value | Difference | Ratio | Order | More | Below | Within,
     Field(discriminator="kind"),
 ]
 
@@ -141,6 +137,14 @@ class Effect(Strict):
     cuts: tuple[Number, Number] | None = None
 
 
+class Short(Strict):
+    """An exercise's answer in a few words, said only while all these are the verdicts."""
+
+    says: str
+    compared: dict[Quantity, dict[Name, Compared]] = Field(default_factory=dict)  # by variant
+    claims: dict[Name, Checked] = Field(default_factory=dict)
+
+
 class Topic(Strict):
     """An exercise's question, a suggestion of what to change next, and what the text says of it.
 
@@ -149,6 +153,7 @@ class Topic(Strict):
     """
 
     question: str = ""
+    short: Short | None = None
     under: str = ""
     picture: str = ""  # one more of plots/, by its name, which explains what was done
     what_if: str = ""  # as `dvc exp run -S` takes it
@@ -164,4 +169,4 @@ class Topic(Strict):
         return {claim.of: claim.value for claim in values if claim.quantity == quantity}
 
 
-Topics = dict[str, Topic]  # by exercise; "takeaways" are what the text concludes from all of them
+Topics = dict[str, Topic]  # by exercise; "takeaways" holds asides of the text's last page

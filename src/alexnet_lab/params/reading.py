@@ -38,8 +38,15 @@ def load_claims(study: Study, path: Path = Path("claims.yaml")) -> Topics:
         if topic.under and (topic.under not in known or topics[topic.under].under):
             raise UserError(f"{path}: {name}.under should be an exercise, not '{topic.under}'.")
         for claim, content in topic.claims.items():
-            if isinstance(content, Measurable) and name != "takeaways":
+            if isinstance(content, Measurable):
                 _check_variants(study, f"{path}: {name}.claims.{claim}", name, content.variants)
+        if topic.short:
+            compared = [variant for each in topic.short.compared.values() for variant in each]
+            _check_variants(study, f"{path}: {name}.short.compared", name, compared)
+            if unknown := [*(topic.short.claims.keys() - topic.claims.keys())]:
+                raise UserError(
+                    f"{path}: {name}.short.claims names '{unknown[0]}', no claim of it."
+                )
     return {name: topics.get(name, Topic()) for name in known}
 
 

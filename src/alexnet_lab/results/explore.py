@@ -148,19 +148,24 @@ def _facets(recipe: Recipe) -> dict[str, str]:
             model = {
                 "layers": f"convolutions of {channels} channels, {cnn.hidden} hidden units",
                 "dropout": f"dropout {cnn.dropout:g}",
+                "padding": "padded poolings" if cnn.pool_padding else "",
                 "batch normalisation": "batch normalisation" if cnn.batch_norm else "",
+                "residual connections": "residual connections" if cnn.residual else "",
             }
     schedule = recipe.schedule.kind.replace("_", " ")
     if isinstance(recipe.schedule, Step):
         schedule = f"times {recipe.schedule.gamma:g} every {recipe.schedule.every} epochs"
     momentum = f" with momentum {m.momentum:g}" if isinstance(m := recipe.optimizer, Sgd) else ""
+    decay = m.weight_decay if isinstance(m, Sgd) else 0
     augmentation = ", ".join(op.op for op in recipe.augment)
     return model | {
         "optimizer": f"{m.kind.upper() if momentum else m.kind.capitalize()}{momentum}",
+        "weight decay": f"weight decay {decay:g}" if decay else "",
         "rate": f"rate {recipe.lr:g}",
         "schedule": f"schedule {schedule}",
         "augmentation": f"augmented by {augmentation}" if augmentation else "no augmentation",
         "batch": f"batches of {recipe.batch_size}",
+        "label smoothing": f"labels smoothed by {s:g}" if (s := recipe.label_smoothing) else "",
         "epochs": f"{recipe.epochs} epochs",
     }
 

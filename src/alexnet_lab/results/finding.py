@@ -66,7 +66,8 @@ def points(values: Sequence[float]) -> str:
 def _each(found: Sequence[Comparison], names: Names, what: str) -> str:
     """Every difference, such as "Points of accuracy, against slow: +4.7 with speed"."""
     others = {each.other for each in found}
-    base = names[found[0].other] if len(others) == 1 else "its own baseline each"
+    one = len(others) == 1
+    base = f"against {names[found[0].other]}" if one else "each against its own baseline"
     parts = []
     for each in found:
         mean, accuracy = each.difference.mean, each.quantity == "window_accuracy"
@@ -75,7 +76,7 @@ def _each(found: Sequence[Comparison], names: Names, what: str) -> str:
         unsure = each.verdict in ("undecided", "undefined", "not comparable")
         word = f"({each.verdict}) " if unsure else ""
         parts.append(f"{number}{word}with {names[each.variant]}")
-    return f"{what[:1].upper()}{what[1:]}, against {base}: {', '.join(parts)}"
+    return f"{what[:1].upper()}{what[1:]}, {base}: {', '.join(parts)}"
 
 
 def _sentence(found: Sequence[Comparison], names: Names) -> str:
@@ -86,7 +87,7 @@ def _sentence(found: Sequence[Comparison], names: Names) -> str:
     if verdicts == ["worse"]:
         text = f"{base} is above {who}, by {by}"
     elif verdicts == ["better"] and len(found) > 2:
-        text = f"{base} is {by} below the other {len(found)}"
+        text = f"{base} is {by} below all others"
     elif len(names) == 2 and verdicts != ["undecided"]:
         text = "; ".join(words)
     elif len(found) == 1 and verdicts == ["better"]:

@@ -57,7 +57,6 @@ class Content:
 
     study: Study
     sections: Sequence[Section]
-    takeaways: Ledger
     charts: Mapping[str, Chart]
     pictures: Mapping[str, bytes]
 
@@ -75,7 +74,7 @@ class Content:
     @property
     def ledger(self) -> Ledger:
         """Every claim by its id."""
-        return report.all_claims(self.sections, self.takeaways)
+        return report.all_claims(self.sections)
 
 
 def page(content: Content) -> str:
@@ -105,12 +104,12 @@ def _unclosed(code: str) -> str:
 def _answer(content: Content) -> str:
     """The answer to the whole study in one sentence: how many directions and numbers hold."""
     if not content.of_the_text:
-        return ". ".join(section.finding for section in content.mains) + "."
+        return " ".join(section.headline for section in content.mains)
     ledger = content.ledger.values()
     said = [f.verdict for f in ledger if isinstance(f.claim, Order | More | Below)]
     printed = [f.verdict for f in ledger if isinstance(f.claim, Value | Difference | Ratio)]
     return (
-        f"In direction {_often(said, claims.CONFIRMED)}, in number "
+        f"The text’s directions hold {_often(said, claims.CONFIRMED)}, its numbers "
         f"{_often(printed, claims.COMPATIBLE)}: of the text’s {len(said)} statements "
         f"{said.count(claims.CONFIRMED)} hold, of its {len(printed)} printed numbers one more run "
         f"of ours could give {printed.count(claims.COMPATIBLE)}."

@@ -1,6 +1,6 @@
 """REPORT.md: each exercise's question, what was measured, and on which machine."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from platform import python_version
 from typing import Any
@@ -10,7 +10,7 @@ import pandas as pd
 from alexnet_lab.params.claims import Topics
 from alexnet_lab.params.study import Study
 from alexnet_lab.results.claims import VERDICTS, Ledger, facts
-from alexnet_lab.results.explore import leaves
+from alexnet_lab.results.explore import leaves, setting
 from alexnet_lab.results.sections import Section
 from alexnet_lab.results.tables import asides_table, claims_table, frame, markdown, verdict_counts
 
@@ -25,42 +25,33 @@ PICTURES = {  # what those of claims.yaml show
 
 
 def report(
-    sections: Sequence[Section],
-    takeaways: Ledger,
-    topics: Topics,
-    remarks: list[str],
-    made_of: Mapping[str, str],
+    study: Study, sections: Sequence[Section], topics: Topics, remarks: Sequence[str]
 ) -> str:
-    """The whole report as Markdown; ``made_of`` says what the runs were made with.
-
-    What the text says that is not for measuring stands at the end.
-    """
+    """The whole report as Markdown; what the text says that is not for measuring ends it."""
     asides = tuple(aside for topic in topics.values() for aside in topic.asides)
     banner = "\n".join(f"> **{remark}**\n>" for remark in remarks).removesuffix("\n>")
     parts = [
         "# AlexNet Lab: what was measured",
         banner,
-        _verdicts(all_claims(sections, takeaways), of_the_study=not remarks),
+        _verdicts(all_claims(sections), of_the_study=not remarks),
         f"![{'. '.join(section.finding for section in mains(sections))}.](plots/overview.png)",
-        markdown(glance(sections, takeaways)),
+        markdown(glance(sections)),
         *(
-            _section(each)
+            _section(each, study)
             for section in mains(sections)
             for each in (section, *controls(section, sections))
         ),
-        *(["## Takeaways", markdown(claims_table(takeaways))] if takeaways else []),
         *(["## Said, not for measuring", markdown(asides_table(asides))] if asides else []),
         "## Made with",
-        "\n".join(f"- {name}: {value}" for name, value in made_of.items()),
+        "\n".join(f"- {name}: {value}" for name, value in made_of(study).items()),
         "Written by the `report` stage; do not edit.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def all_claims(sections: Sequence[Section], takeaways: Ledger) -> Ledger:
+def all_claims(sections: Sequence[Section]) -> Ledger:
     """Every claim of the text by its id."""
-    ledgers = [*(section.ledger for section in sections), takeaways]
-    return {key: finding for ledger in ledgers for key, finding in ledger.items()}
+    return {key: found for section in sections for key, found in section.ledger.items()}
 
 
 def _verdicts(ledger: Ledger, of_the_study: bool) -> str:
@@ -77,23 +68,18 @@ def _verdicts(ledger: Ledger, of_the_study: bool) -> str:
     )
 
 
-def glance(sections: Sequence[Section], takeaways: Ledger) -> pd.DataFrame:
+def glance(sections: Sequence[Section]) -> pd.DataFrame:
     """One row per exercise: its question, the answer in brief, how many claims hold.
 
     The claims that its controls test count with it.
     """
     rows = []
     for section in mains(sections):
-        tested = all_claims([section, *controls(section, sections)], {})
+        tested = verdict_counts(all_claims([section, *controls(section, sections)]))
         question = section.topic.question or section.name
-        rows.append({"question": question, "measured": section.brief, **_counts(tested)})
-    if takeaways:
-        rows.append({"question": "(The text's takeaways)", "measured": None, **_counts(takeaways)})
-    return frame(rows, "question")
-
-
-def _counts(ledger: Ledger) -> dict[str, int | None]:
-    return {verdict: count or None for verdict, count in verdict_counts(ledger).items()}
+        counts = {verdict: count or None for verdict, count in tested.items()}
+        rows.append({"question": question, "measured": section.brief, **counts})
+    return frame(rows, "question").dropna(axis=1, how="all")  # verdicts that none has
 
 
 def mains(sections: Sequence[Section]) -> list[Section]:
@@ -106,8 +92,8 @@ def controls(section: Section, sections: Sequence[Section]) -> list[Section]:
     return [other for other in sections if other.topic.under == section.name]
 
 
-def _section(section: Section) -> str:
-    topic = section.topic
+def _section(section: Section, study: Study) -> str:
+    name, topic = section.name, section.topic
     heading = f"## {section.name.capitalize()}"
     if topic.under:
         heading = f"### Control of {topic.under}: {section.name}"
@@ -117,7 +103,8 @@ def _section(section: Section) -> str:
     parts = [
         heading,
         topic.question,
-        f"**{section.finding}.** {section.answer}",
+        f"**{section.headline}** {section.answer}",
+        f"{setting(study, name)}." if name in study.exercises else "",
         f"![{section.name}: {section.finding}](plots/{section.name}.png)",
         *map(markdown, section.tables[:SHOWN]),
         f"<details><summary>More tables</summary>\n\n{more}\n\n</details>" if more else "",
@@ -129,9 +116,9 @@ def _section(section: Section) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def ledger(sections: Sequence[Section], takeaways: Ledger) -> dict[str, Any]:
+def ledger(sections: Sequence[Section]) -> dict[str, Any]:
     """Every claim's entry in metrics/claims.json, by its id."""
-    return {key: finding.row() for key, finding in all_claims(sections, takeaways).items()}
+    return {key: finding.row() for key, finding in all_claims(sections).items()}
 
 
 def made_of(study: Study) -> dict[str, str]:

@@ -29,10 +29,16 @@ class Section:
     ledger: Ledger
     measured: Measured
     effect: Estimate = NOTHING  # the difference that the topic names, or the speed-up
+    short: str = ""  # the answer in a few words, if the verdicts bear it
+
+    @property
+    def headline(self) -> str:
+        """The answer in short, if there is one, and the finding."""
+        return f"{self.short}. {self.finding}." if self.short else f"{self.finding}."
 
 
-def training_section(name: str, topic: Topic, runs: Runs) -> Section:
-    """The section of a training exercise."""
+def training_section(name: str, topic: Topic, runs: Runs, in_short: bool = True) -> Section:
+    """The section of a training exercise; ``in_short`` allows the answer of claims.yaml."""
     claims = topic.claims.values()
     summary, comparisons = analysis.summarize(runs), analysis.compare_variants(runs, claims)
     size, measured = analysis.family(runs.compare, runs.variants, claims), analysis.measure(runs)
@@ -46,6 +52,7 @@ def training_section(name: str, topic: Topic, runs: Runs) -> Section:
         mean = seconds.compute(runs).groupby("variant", sort=False).mean()
         table[seconds.label] = mean.round(seconds.digits)
     compared = tables.comparison_table(comparisons, runs.compare)
+    ledger = check_all(name, topic, measured, level, runs.compare.margins)
     return Section(
         name,
         topic,
@@ -55,10 +62,30 @@ def training_section(name: str, topic: Topic, runs: Runs) -> Section:
         (table,) if compared.empty else (table, compared),
         how_sure(runs, size),
         f"{places(runs.timing)}: {spent(runs.timing)} of training, all runs added up",
-        check_all(name, topic, measured, level, runs.compare.margins),
+        ledger,
         measured,
         effect,
+        short_answer(name, topic, comparisons, ledger) if in_short else "",
     )
+
+
+def short_answer(name: str, topic: Topic, compared: list[Comparison], ledger: Ledger) -> str:
+    """The answer of claims.yaml in a few words, if all verdicts that it rests on are so."""
+    if topic.short is None:
+        return ""
+    found = {(each.quantity, each.variant): each.verdict for each in compared}
+    verdicts = [
+        *(
+            found.get((quantity, variant)) == verdict
+            for quantity, variants in topic.short.compared.items()
+            for variant, verdict in variants.items()
+        ),
+        *(
+            ledger[f"{name}_{claim}"].verdict == verdict
+            for claim, verdict in topic.short.claims.items()
+        ),
+    ]
+    return topic.short.says if all(verdicts) else ""
 
 
 def how_sure(runs: Runs, size: int) -> str:
@@ -163,7 +190,7 @@ def benchmark_section(topic: Topic, timing: pd.DataFrame, layers: pd.DataFrame) 
     """The section of the benchmark; batches that were not measured say why."""
     rates = throughput.arithmetic(timing, layers)
     computed = throughput.memory(layers, sorted(timing["batch_size"].unique()))
-    hardware = " and ".join(timing["hardware"].dropna().unique())
+    timed = timing.dropna(subset=["hardware"])
     steps = [step for claim in topic.claims.values() for step in getattr(claim, "steps", ())]
     measured, effect = throughput.by_step(timing), NOTHING
     if topic.effect and "speed_up" in measured and topic.effect.of in measured["speed_up"].runs:
@@ -184,10 +211,10 @@ def benchmark_section(topic: Topic, timing: pd.DataFrame, layers: pd.DataFrame) 
         "benchmark's SGD has none), and what torch keeps of the forward pass, which is about four "
         "tensors per normalisation. Workspaces come on top. Arithmetic is that of the products "
         "with weights, forward and backward; the peak is that of a product of large fp32 matrices, "
-        "the fastest of several, timed after the steps. A speed-up in words is that of the median "
-        "steps; the one that claims are held against is a mean over steps. Others measured what is "
-        "published, each in a setting of their own.",
-        f"{hardware} in fp32",
+        "the fastest of several, timed after the steps (–: not timed). A speed-up in words is "
+        "that of the median steps; the one that claims are held against is a mean over steps. "
+        "Others measured what is published, each in a setting of their own.",
+        places(timed.assign(variant=timed["stage"], precision="fp32")),
         check_all("benchmark", topic, measured, level_of_each(len(steps))),
         measured,
         effect,
