@@ -587,6 +587,9 @@ def test_the_overview_sets_what_was_measured_beside_what_the_text_says(
         crosses = [line for line in axis.lines if line.get_marker() == "x"]
         assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in crosses] == expected
         assert [tick.get_text() for tick in axis.get_yticklabels()] == ["slow", "fast"]
+    assert "the text says" in figure.legends[0].get_texts()[1].get_text()
+    alone = overview_figure({"two": runs_of(curves)}, topics)  # as in the demo
+    assert len(alone.legends[0].get_texts()) == 1
 
 
 def test_without_a_gpu_nothing_is_said_of_it(

@@ -84,18 +84,19 @@ def overview_figure(exercises: Mapping[str, Runs], topics: Topics) -> Figure:
     """The final test accuracy of every variant beside the text's, one panel per exercise."""
     cross: Any = {"color": "black", "marker": "x", "ms": 8, "mew": 1.8, "ls": ""}
     quantity = QUANTITIES["final_accuracy"]
+    stated = {name: topics[name].stated("final_accuracy") for name in exercises}
     with mpl.rc_context(fname=STYLE):
         figure, axes = _grid(len(exercises))
         for axis in axes[len(exercises) :]:
             axis.set_axis_off()
         for axis, (name, runs) in zip(axes, exercises.items(), strict=False):
             values, colour = sample("final_accuracy", runs), colours(runs.variants)
-            stated = topics[name].stated("final_accuracy")
+            text = stated[name]
             for row, variant in enumerate(runs.variants):
                 by_seed, more = values.runs[variant], values.mean(variant, more=1)
                 draw_row(axis, row, by_seed, more, number(by_seed, quantity), colour[variant])
-                if variant in stated:
-                    axis.plot(stated[variant], row, **cross)
+                if variant in text:
+                    axis.plot(text[variant], row, **cross)
             label_rows(axis, [runs.starred(variant) for variant in colour])
             if runs.apart:
                 figure.supxlabel("* in other arithmetic or on other hardware", fontsize=9)
@@ -104,10 +105,9 @@ def overview_figure(exercises: Mapping[str, Runs], topics: Topics) -> Figure:
             axis.set_xlabel("test accuracy after the last epoch (%; scales differ)")
         marks: Any = {"color": "grey", "marker": "o", "alpha": 0.6, "lw": 1.2}
         ours = "a dot per seed; bar: mean; line: where one more run would fall (95 %)"
-        handles = [
-            Line2D([], [], **marks, label=ours),
-            Line2D([], [], **cross, label="the text says (one number)"),
-        ]
+        handles = [Line2D([], [], **marks, label=ours)]
+        if any(stated.values()):
+            handles.append(Line2D([], [], **cross, label="the text says (one number)"))
         figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure
 
