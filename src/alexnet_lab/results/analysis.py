@@ -157,4 +157,4 @@ def before_divergence(runs: Runs) -> pd.DataFrame:
     curves, diverged = runs.curves, divergences(runs)
     ends = curves[RUN].merge(diverged.rename("end").reset_index(), how="left")
     after = curves["epoch"].to_numpy() >= ends["end"].to_numpy()
-    return curves.assign(**{name: curves[name].mask(after) for name in UNBOUNDED & {*curves}})
+    return curves.assign(**{name: curves[name].mask(after) for name in UNBOUNDED})

@@ -37,9 +37,7 @@ def training_chart(runs: Runs, topic: Topic) -> Chart:
     curves = before_divergence(runs)
     curves["gap_clean"] = curves["test_loss"] - curves["train_loss_clean"]
     labels = COLUMNS | {"gap_clean": "test less training loss, clean (nats)"}
-    values = {
-        name: _by_variant(curves, name) for name in labels if name in curves and curves[name].any()
-    }
+    values = {name: _by_variant(curves, name) for name in labels if curves[name].any()}
     panels = runs.compare.panels
     second = next((column for panel, column in SECOND.items() if panel in panels), "train_loss")
     return {
