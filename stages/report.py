@@ -31,7 +31,7 @@ def main() -> None:
     text = report(study, sections, topics, said)
     replace(args.out, lambda new: new.write_text(text, encoding="utf-8"))
     pictures = read_pictures(args.plots, text)
-    html = page(Content(study, sections, charts(runs, topics, steps), pictures))
+    html = page(Content(study, topics, sections, charts(runs, topics, steps), pictures))
     replace(args.plots / "report.html", lambda new: new.write_text(html, encoding="utf-8"))
 
 

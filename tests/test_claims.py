@@ -245,7 +245,21 @@ def test_every_number_of_the_original_is_claimed(study: Study) -> None:
         ),
         (
             "depth: {short: {says: x, compared: {gap: {r: better}}}}",
-            r": depth\.short\.compared names",
+            r": depth\.short\.compared\.gap names the variant 'r'; it should be one of relu_3",
+        ),
+        (
+            "depth: {short: {says: x, compared: {gapp: {relu_5: better}}}}",
+            r": depth\.short\.compared should be one of .*, not 'gapp'",
+        ),
+        ("depth: {short: {says: x}}", r": depth\.short should list a verdict"),
+        (
+            "benchmark: {short: {says: x, claims: {grows: confirmed}}}",
+            r": benchmark\.short should go",
+        ),
+        (
+            "takeaways: {claims: {a: "
+            "{kind: within, says: x, place: y, value: 1, quotient: [1, 1]}}}",
+            ": takeaways holds asides alone",
         ),
         ("depth: {short: {says: x, claims: {r: confirmed}}}", r": depth\.short\.claims names 'r'"),
         (

@@ -77,7 +77,9 @@ def content(study: Study, tmp_path: Path) -> Content:
     names = ("activation", "schedules")
     sections = [training_section(name, TOPIC, runs) for name in names]
     drawn = {name: training_chart(runs, TOPIC) for name in names}
-    return Content(study, sections, drawn, dict.fromkeys(names, picture))
+    return Content(
+        study, dict.fromkeys(names, TOPIC), sections, drawn, dict.fromkeys(names, picture)
+    )
 
 
 def data_of(html: str) -> Any:
@@ -232,12 +234,13 @@ def test_the_setting_is_that_of_params(study: Study) -> None:
 
 def test_an_answer_in_short_is_said_only_while_its_verdicts_hold(study: Study) -> None:
     runs = runs_of(two_variants())
-    better = {"says": "Yes", "compared": {"window_accuracy": {"fast": "better"}}}
+    open_ = {"says": "Perhaps", "compared": {"window_accuracy": {"fast": "undecided"}}}
     for short, said in (
-        (better, "Yes. "),
-        (better | {"compared": {"window_accuracy": {"fast": "worse"}}}, ""),
-        (better | {"claims": {"order": "confirmed"}}, "Yes. "),
-        (better | {"claims": {"order": "contradicted"}}, ""),
+        (open_, "Perhaps. "),
+        (open_ | {"compared": {"window_accuracy": {"fast": "better"}}}, ""),
+        (open_ | {"claims": {"order": "undecided"}}, "Perhaps. "),
+        (open_ | {"claims": {"order": "confirmed"}}, ""),
+        (open_ | {"compared": {"window_accuracy": {"gone": "undecided"}}}, ""),
     ):
         topic = TOPIC.model_copy(update={"short": Short.model_validate(short)})
         section = training_section("activation", topic, runs)
@@ -262,7 +265,7 @@ def test_what_can_be_changed_exists_and_reaches_every_variant(
 
 def test_on_the_sample_nothing_is_said_of_the_text(content: Content) -> None:
     sample = content.study.model_copy(update={"data": Data(source="sample", held_back=0)})
-    html = page(Content(sample, content.sections, content.charts, content.pictures))
+    html = page(Content(sample, content.topics, content.sections, content.charts, content.pictures))
     assert "on the sample in git" in html and "The text’s claims" not in html
     assert 'class="tile' not in html and "give that order" not in html
     assert content.sections[0].finding in html
@@ -438,7 +441,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pictures = read_pictures(ROOT / "plots", text)
     file = tmp_path_factory.mktemp("page") / "report.html"
     drawn = charts(runs, topics, timing)
-    file.write_text(page(Content(study, sections, drawn, pictures)))
+    file.write_text(page(Content(study, topics, sections, drawn, pictures)))
     return file
 
 
@@ -492,7 +495,7 @@ class TestInABrowser:
             training_section("activation", TOPIC, runs),
         ]
         drawn = charts({"activation": runs}, {"activation": TOPIC}, untimed)
-        html = page(Content(study, sections, drawn, {}))
+        html = page(Content(study, {}, sections, drawn, {}))
         assert "undefined" not in text_of(html.split("<script")[1]) and ">nan" not in html
         file = tmp_path / "report.html"
         file.write_text(html, encoding="utf-8")
@@ -693,7 +696,7 @@ class TestInABrowser:
             ".card .spark",
             "#schedules > .figure",
             "#activation > .pictures",
-            ".wall-tools",
+            ".tells",
         ):
             seen = f"getComputedStyle(document.querySelector('{leak}')).visibility"
             assert browser.run(seen) == "hidden", leak

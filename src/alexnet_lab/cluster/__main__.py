@@ -39,7 +39,9 @@ def main() -> None:
             raw = read_yaml(with_overrides(overrides[PARAMS.name], Path(folder) / PARAMS.name))
         site = replace(here, study=params.parse(raw))
         if site.study.data.source != here.study.data.source:
-            raise UserError("A sweep needs its data: dvc repro prepare with that source, first.")
+            raise UserError(
+                "A sweep is of the data that is prepared: set data.source in params.yaml."
+            )
         due = due_stages(site.study, raw, args.targets)
         console.say(f"{' '.join(overrides[PARAMS.name])}: {len(due)} training stages")
         studies.append((site, due))

@@ -153,7 +153,10 @@ def admit(client: Client, terms: Terms, here: Hardware) -> tuple[Hardware, bool]
     workers = client.run(lambda dask_worker: vars(dask_worker.plugins[OURS])).values()
     refused = [worker["refused"] for worker in workers if worker["refused"]]
     if len(refused) == len(workers):
-        raise UserError("\n".join(refused) or "The last worker has left: start one, then again.")
+        raise UserError(
+            "\n".join(refused)
+            or "The last worker has left: start one, then run the same command again."
+        )
     console.print(*refused, sep="\n", end="\n" if refused else "")
     return here, all(worker["shares"] for worker in workers if not worker["refused"])
 

@@ -4,9 +4,9 @@ Epochs count from 1 here and from 0 in the text, so its numbers of epochs are on
 """
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from alexnet_lab.params.fields import Name, Number, Positive, Strict
 from alexnet_lab.params.study import Quantity
@@ -143,6 +143,12 @@ class Short(Strict):
     says: str
     compared: dict[Quantity, dict[Name, Compared]] = Field(default_factory=dict)  # by variant
     claims: dict[Name, Checked] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _rests_on_something(self) -> Self:
+        if not any([*self.compared.values(), self.claims]):
+            raise ValueError("should list a verdict under compared or claims")
+        return self
 
 
 class Topic(Strict):

@@ -11,7 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.params.claims import Measurable, Topic, Topics
+from alexnet_lab.params.claims import Measurable, Short, Topic, Topics
 from alexnet_lab.params.fields import name_of, shown
 from alexnet_lab.params.study import Study
 
@@ -37,17 +37,24 @@ def load_claims(study: Study, path: Path = Path("claims.yaml")) -> Topics:
     for name, topic in topics.items():
         if topic.under and (topic.under not in known or topics[topic.under].under):
             raise UserError(f"{path}: {name}.under should be an exercise, not '{topic.under}'.")
+        if topic.claims and name == "takeaways":
+            raise UserError(f"{path}: takeaways holds asides alone; a claim is an exercise's.")
         for claim, content in topic.claims.items():
             if isinstance(content, Measurable):
                 _check_variants(study, f"{path}: {name}.claims.{claim}", name, content.variants)
         if topic.short:
-            compared = [variant for each in topic.short.compared.values() for variant in each]
-            _check_variants(study, f"{path}: {name}.short.compared", name, compared)
-            if unknown := [*(topic.short.claims.keys() - topic.claims.keys())]:
-                raise UserError(
-                    f"{path}: {name}.short.claims names '{unknown[0]}', no claim of it."
-                )
+            _check_short(study, f"{path}: {name}.short", name, topic, topic.short)
     return {name: topics.get(name, Topic()) for name in known}
+
+
+def _check_short(study: Study, where: str, name: str, topic: Topic, short: Short) -> None:
+    """UserError if an answer in short rests on a verdict that there is not."""
+    if name not in study.exercises:
+        raise UserError(f"{where} should go: only an exercise that trains has one.")
+    for quantity, verdicts in short.compared.items():
+        _check_variants(study, f"{where}.compared.{quantity}", name, [*verdicts])
+    if unknown := [claim for claim in short.claims if claim not in topic.claims]:
+        raise UserError(f"{where}.claims names '{unknown[0]}', which {name}.claims does not have.")
 
 
 def _check_variants(study: Study, claim: str, name: str, named: Sequence[str]) -> None:
@@ -125,8 +132,11 @@ def _sentence(error: ValidationError, raw: Any, known: Sequence[str], rest: str)
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
     message = re.sub("dictionary.*", "mapping", message.replace("tuple", "list"))
     key = _written(location, raw, fault["type"] == "missing")
-    if location[-1] == "[key]":  # the message names it
-        return f"{_written(location[:-2], raw, missing=False)}: {message}."
+    got = fault["input"]
+    if location[-1] == "[key]":
+        key = _written(location[:-2], raw, missing=False)
+        if fault["type"] != "literal_error":  # else the message names it
+            return f"{key}: {message}."
     if fault["type"] == "union_tag_invalid":
         context = fault["ctx"]
         tag = context["discriminator"].strip("'")
@@ -134,7 +144,6 @@ def _sentence(error: ValidationError, raw: Any, known: Sequence[str], rest: str)
         return f"{key}.{tag} should be one of {context['expected_tags']}, not {got}."
     if fault["type"] == "too_short":
         message = "should have at least one entry"
-    got = fault["input"]
     if fault["type"] == "literal_error" and len(f"{key} {message}, not {shown(got)}.") > LONGEST:
         words = re.findall(r"'\w+'", message)
         near = ", ".join(get_close_matches(f"'{got}'"[:60], words, cutoff=0))

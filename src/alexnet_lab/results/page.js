@@ -259,7 +259,7 @@ function wall(tools) {
   const select = (label, key, options) => {
     const made = element("select", { "data-choose": key, onchange: () => { chosen[key] = made.value; apply(); } });
     for (const [value, text] of options) made.append(element("option", { value }, text));
-    return element("label", {}, `${label} `, made);
+    return element("label", { class: key === "exercise" ? "" : "tells" }, `${label} `, made);
   };
   tools.append(
     select("Verdict", "verdict", [["", "all"], ...order.map((kind) => [kind, kind])]),
@@ -328,6 +328,10 @@ for (const box of document.querySelectorAll(".what-if-box")) whatIf(box);
 for (const pictures of document.querySelectorAll("details.pictures")) pictures.open = false;
 document.getElementById("class-mode").addEventListener("change", (event) => {
   document.body.classList.toggle("guessing", event.target.checked);
+  for (const made of document.querySelectorAll(".tells select")) {  // an order or a choice that tells
+    made.selectedIndex = 0;
+    made.dispatchEvent(new Event("change"));
+  }
   say(event.target.checked ? "Answers and verdicts are hidden until you guess or turn a tile." : "Answers are shown.");
 });
 for (const link of document.querySelectorAll(".fold a")) link.addEventListener("click", () => { link.closest("details").open = false; });

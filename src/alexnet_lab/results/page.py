@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from alexnet_lab.errors import UserError
-from alexnet_lab.params.claims import Below, Difference, More, Order, Ratio, Value
+from alexnet_lab.params.claims import Below, Difference, More, Order, Ratio, Topics, Value
 from alexnet_lab.params.study import Study
 from alexnet_lab.results import claims, explore, pieces, report, tables
 from alexnet_lab.results.claims import Ledger
@@ -56,6 +56,7 @@ class Content:
     """All that the page shows; charts and pictures (PNG) are by exercise or name."""
 
     study: Study
+    topics: Topics
     sections: Sequence[Section]
     charts: Mapping[str, Chart]
     pictures: Mapping[str, bytes]
@@ -86,9 +87,9 @@ def page(content: Content) -> str:
         style=(FOLDER / "page.css").read_text(encoding="utf-8"),
         script=_unclosed((FOLDER / "page.js").read_text(encoding="utf-8")),
         data=_unclosed(json.dumps(data, allow_nan=False)),
-        remarks=report.remarks(content.study, {s.name: s.topic for s in content.sections}),
+        remarks=report.remarks(content.study, content.topics),
         answer=_answer(content),
-        asides=tuple(aside for s in content.sections for aside in s.topic.asides),
+        asides=tuple(aside for topic in content.topics.values() for aside in topic.asides),
         effects=effects,
         scale=[number for each in effects if each.in_points for number in each.track.numbers],
         what_if=next((s.topic.what_if for s in content.mains if s.topic.what_if), "lr=0.05"),
@@ -103,7 +104,7 @@ def _unclosed(code: str) -> str:
 
 def _answer(content: Content) -> str:
     """The answer to the whole study in one sentence: how many directions and numbers hold."""
-    if not content.of_the_text:
+    if not content.of_the_text or not content.ledger:
         return " ".join(section.headline for section in content.mains)
     ledger = content.ledger.values()
     said = [f.verdict for f in ledger if isinstance(f.claim, Order | More | Below)]

@@ -56,6 +56,8 @@ def all_claims(sections: Sequence[Section]) -> Ledger:
 
 def _verdicts(ledger: Ledger, of_the_study: bool) -> str:
     """One line that says how many of the text's claims hold."""
+    if not ledger:
+        return ""
     if not of_the_study:
         return "The text's claims are checked below, although these runs are not its setting."
     counts, behind = verdict_counts(ledger), facts(ledger)

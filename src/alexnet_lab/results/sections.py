@@ -214,7 +214,7 @@ def benchmark_section(topic: Topic, timing: pd.DataFrame, layers: pd.DataFrame) 
         "the fastest of several, timed after the steps (–: not timed). A speed-up in words is "
         "that of the median steps; the one that claims are held against is a mean over steps. "
         "Others measured what is published, each in a setting of their own.",
-        places(timed.assign(variant=timed["stage"], precision="fp32")),
+        places(timed.assign(variant=timed["stage"], precision="fp32")) if len(timed) else "nothing",
         check_all("benchmark", topic, measured, level_of_each(len(steps))),
         measured,
         effect,
