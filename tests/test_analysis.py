@@ -155,6 +155,7 @@ def test_what_ran_elsewhere_is_marked_and_not_compared(
     assert "**fast***" in section.answer and "**fast** not comparable" in section.answer
     assert "A star marks" in section.how_sure
     assert list(section.tables[0].index) == ["slow", "fast*"]
+    assert section.tables[0]["s/epoch"].tolist() == [2.0, 2.0]
     assert set(section.tables[1]["verdict"]) == {"not comparable"}
     checked = section.ledger["demo_better"]
     assert checked.verdict == "undecided" and "other arithmetic" in checked.note
@@ -569,8 +570,9 @@ def test_an_exercise_that_diverged_altogether_is_drawn(tmp_path: Path) -> None:
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["every run diverged"]
     runs = runs_of(curves, compare=compare_of(baseline="lost"))
-    answer = training_section("schedules", TOPIC, runs).answer
-    assert answer == "Every run diverged: **lost** from epoch 1 (1 of 1 seeds)."
+    section = training_section("schedules", TOPIC, runs)
+    assert section.answer == "Every run diverged: **lost** from epoch 1 (1 of 1 seeds)."
+    assert section.finding == "Every run diverged"
 
 
 def test_the_overview_sets_what_was_measured_beside_what_the_text_says(

@@ -6,7 +6,7 @@ from math import isnan
 import pandas as pd
 
 from alexnet_lab.params.claims import Topic
-from alexnet_lab.results.analysis import Comparison, compare_variants
+from alexnet_lab.results.analysis import Comparison, compare_variants, divergences
 from alexnet_lab.results.quantities import QUANTITIES, label, sample
 from alexnet_lab.results.runs import Runs
 from alexnet_lab.results.throughput import speed_up
@@ -116,6 +116,6 @@ def _words(same: Sequence[Comparison], names: Names) -> str:
 
 def _highest(runs: Runs, names: Names) -> str:
     means: pd.Series[float] = sample("window_accuracy", runs).values.groupby("variant").mean()
-    if means.isna().all():
+    if divergences(runs).notna().all():
         return "Every run diverged"
     return f"Highest test accuracy: {names[str(means.idxmax())]}, {means.max():.1f} %"

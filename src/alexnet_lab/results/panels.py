@@ -103,7 +103,8 @@ class Differences:
             draw_row(axis, row, pairs, mean, text, colour[each.variant])
         unit = "points, last epochs; lines hold together at 95 %"
         if found:
-            margin, sizes = found[0].margin, [abs(each.difference.mean) for each in found]
+            margin, means = found[0].margin, [each.difference.mean for each in found]
+            sizes = [abs(mean) for mean in means if isfinite(mean)] or [0.0]
             axis.axvspan(-margin, margin, color="grey", alpha=0.18, lw=0)
             if max(sizes) > FAR * median(sizes) > 0:
                 axis.set_xscale("symlog", linthresh=margin)

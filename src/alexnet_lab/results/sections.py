@@ -50,7 +50,7 @@ def training_section(name: str, topic: Topic, runs: Runs, in_short: bool = True)
     if "seconds" in runs.compare.panels:
         seconds = QUANTITIES["seconds"]
         mean = seconds.compute(runs).groupby("variant", sort=False).mean()
-        table[seconds.label] = mean.round(seconds.digits)
+        table[seconds.label] = mean[[*summary]].round(seconds.digits).to_numpy()
     compared = tables.comparison_table(comparisons, runs.compare)
     ledger = check_all(name, topic, measured, level, runs.compare.margins)
     return Section(
