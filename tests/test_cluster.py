@@ -36,7 +36,7 @@ from alexnet_lab.runs.stage import branchings
 from alexnet_lab.runs.store import Store
 from alexnet_lab.runs.trainer import carry_out
 from tests.test_pipeline import BIN, call, commit, make_project
-from tests.test_runs import NONE, carried, from_nothing, where
+from tests.test_runs import NONE, carried, from_nothing, states, where
 from tests.test_survival import (
     digests,
     finish,
@@ -152,6 +152,41 @@ def test_stretches_in_any_order_give_the_plain_loop_and_train_every_epoch_once(
     assert max(Counter(epochs).values()) == 1
     for run in runs:
         assert carried(run, home, NONE) == (from_nothing(run), [])
+
+
+def test_slices_give_the_plain_loop_and_leave_the_states_of_an_earlier_study(
+    site: Site, raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine is a stand-in that does every task at once."""
+    from alexnet_lab.cluster import head
+
+    class AtOnce:
+        slices = 0
+
+        def subscribe_topic(self, *_: Any) -> None: ...
+
+        def submit(self, function: Callable[..., Any], *args: Any, **_: Any) -> SimpleNamespace:
+            self.slices, found = self.slices + 1, function(*args)
+            future = SimpleNamespace(status="finished", result=lambda: found)
+            future.add_done_callback = lambda told: told(future)
+            return future
+
+    run, *_ = schedules(site, raw)
+    terms = worker.Terms(names.code.__wrapped__(), {}, {}, "ours", "")
+    terms.hardware, terms.shares = site.hardware, True
+    tasks = {"task": SimpleNamespace(state="executing")}
+    here = SimpleNamespace(name="w", plugins={worker.OURS: terms}, get_current_task=lambda: "task")
+    here.state, here.log_event = SimpleNamespace(tasks=tasks), lambda *_: None
+    monkeypatch.setattr(worker, "get_worker", lambda: here)
+    monkeypatch.setattr(worker, "the_store", lambda: site.store)
+    monkeypatch.setattr(worker, "SLICE", 0)
+    earlier = replace(run, names=run.names[:1])
+    carried(earlier, site.store, branchings([earlier]))
+    engine, due = AtOnce(), stretches([run], branchings([run]), site.store)
+    assert not head.carry_out(engine, due, branchings([run]), site.store, "ours", shared=True)
+    assert engine.slices == 3
+    assert states(run, site.store) == [1, 4]
+    assert carried(run, site.store) == (from_nothing(run), [])
 
 
 def test_without_the_extra_one_sentence_says_how_to_install_it(

@@ -53,7 +53,7 @@ def train_all(studies: Sequence[tuple[Site, Stages]]) -> tuple[list[Site], dict[
     here, token, mix = studies[0][0], f"head-{uuid4().hex}", os.environ.get(MIX) or "0"
     if mix not in ("0", "1"):
         raise UserError(f"{MIX} is '{mix}'; it should be 0 or 1.")
-    here.store.keep_record(token, {"waits": True})
+    here.store.keep_state(token, b"")
     folders = {site.data / site.study.exercise(e).images for site, due in studies for e, _ in due}
     terms = Terms(
         names.code(),
@@ -74,6 +74,7 @@ def train_all(studies: Sequence[tuple[Site, Stages]]) -> tuple[list[Site], dict[
         wanted = branchings(every)
         pieces = stretches(runs, wanted, here.store)
         errors = carry_out(client, pieces, wanted, here.store, token, shared)
+    here.store.drop_state(token)
     return sites, errors
 
 
@@ -189,16 +190,17 @@ def carry_out(
     Returns what went wrong, by the stretch's name; the other stretches are trained nonetheless.
     """
     errors, said, running = dict[str, str](), SimpleQueue[Any](), dict[str, Future]()
-    longest = paths(due)
+    longest, begun = paths(due), dict[str, int]()
     client.subscribe_topic(OURS, said.put)
 
     def submit(ready: Iterable[Stretch]) -> None:
         for piece in sorted(ready, key=lambda piece: -longest[piece.name]):
             run, start = piece.run, piece.start(store)
             states = run.names[max(0, start - 1) : start]
+            first = max(piece.first, begun.setdefault(piece.name, start))
             running[piece.name] = client.submit(
                 train,
-                *(run, piece.first, wanted.intersection(run.names)),
+                *(run, first, wanted.intersection(run.names)),
                 ({}, {}) if shared else give(store, run.names, states),
                 token,
                 key=f"{run.title.split()[0]}-{uuid4().hex}",  # Dask learns an exercise's seconds

@@ -25,7 +25,7 @@ class Terms(WorkerPlugin):  # type: ignore[misc]
     """What a worker must have; one that comes later is asked too.
 
     ``kind`` is of hardware (empty: any), ``data`` has the digest of each folder, and ``token`` is
-    a record in the head's store: who finds it shares that store.
+    a state in the head's store: who finds it shares that store.
     """
 
     code: str
@@ -39,7 +39,7 @@ class Terms(WorkerPlugin):  # type: ignore[misc]
         """Let the worker take tasks, or say why not."""
         self.shares = False
         try:
-            self.hardware, self.shares = this_machine(), bool(the_store().record(self.token))
+            self.hardware, self.shares = this_machine(), the_store().has_state(self.token)
             reason = next(self.objections(), "")
         except UserError as error:
             reason = str(error)
@@ -98,7 +98,7 @@ def give(store: Store, records: tuple[str, ...], states: tuple[str, ...]) -> Fin
 def train(
     run: Run, first: int, wanted: frozenset[str], known: Findings, token: str
 ) -> tuple[bool, Findings]:
-    """Train a run's epochs after the first ones, for a minute or so, and keep the last state.
+    """Train a run's epochs after the first ones, for a minute or so, and keep their last state.
 
     Returns whether all is done, and what the head's store may lack. UserError as carry_out
     raises it.
@@ -121,7 +121,7 @@ def train(
             worker.log_event(OURS, said)
         if (task := worker.state.tasks.get(key)) is None or task.state != "executing":
             raise UserError("Nobody waits for this any more: the head is gone.")
-        if time.monotonic() > stop and record.name != end:
+        if trained and time.monotonic() > stop and record.name != end:
             break
     if before:  # with the seconds that it had
         store.keep_record(end, before)
