@@ -11,6 +11,8 @@ unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_DRY_R
 PIP = $(BIN)/python -m pip install --no-user --target= --quiet --disable-pip-version-check \
       -c constraints.txt
 
+COMMIT = git -c user.name=demo -c user.email=demo@localhost -c commit.gpgsign=false commit --quiet --no-verify -m
+
 # As many at once as there are cores, each with one thread.
 PYTEST = PYTHONUTF8=1 OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
@@ -40,12 +42,12 @@ setup: .venv/.ready ## create .venv with exactly pinned versions: a minute, some
 
 demo: git setup ## the five exercises on the sample in git: 3 to 5 minutes, results in demo/
 	@rm -rf demo && git init --quiet demo
-	@git ls-files -z | tar -c --null -T - | tar -x -C demo
-	@cd demo && git add --force . && git -c user.name=demo -c user.email=demo@localhost \
-	  -c commit.gpgsign=false commit --quiet --no-verify -m "The project, as it stood"
-	@mkdir -p demo/.venv && cp .venv/plots.html demo/.venv/
+	@git ls-files -z -- . ':!metrics' ':!plots' ':!REPORT.md' | tar -c --null -T - | tar -x -C demo
 	@$(BIN)/python -m tools.demo demo
+	@cd demo && git add --force . && $(COMMIT) "The project, changed by tools/demo.py"
+	@mkdir -p demo/.venv && cp .venv/plots.html demo/.venv/
 	@cd demo && dvc cache dir --local ../.dvc/cache && ALEXNET_LAB_COMMITTED=0 dvc repro
+	@cd demo && git add . && $(COMMIT) "Its results"
 	@cd demo && python -m alexnet_lab.results.answers
 	@echo "A sample of minutes: look at the shapes, not at the numbers. Open demo/plots/report.html."
 

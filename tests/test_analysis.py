@@ -27,6 +27,7 @@ from alexnet_lab.machine.files import write_csv, write_json
 from alexnet_lab.params.claims import More, Topic, Value
 from alexnet_lab.params.recipes import Mlp
 from alexnet_lab.params.study import Benchmark, Compare, Data, Network, Study, Target
+from alexnet_lab.results import runs as reading
 from alexnet_lab.results.analysis import divergences, metrics, summarize
 from alexnet_lab.results.experiments import table as experiments_table
 from alexnet_lab.results.figures import (
@@ -434,6 +435,9 @@ def test_a_variant_of_several_networks_is_read_as_one_for_each(tmp_path: Path) -
     assert rows["variant"].tolist() == ["cpu", "one_tower, gpu", "two_towers, gpu"]
     assert rows["network"].tolist() == ["one_tower", *both]
     assert rows["stage"].tolist() == ["cpu", "towers", "towers"]
+    (tmp_path / "here.csv").write_bytes((tmp_path / "towers.csv").read_bytes())
+    rows = read_benchmark(tmp_path, targets | {"here": targets["towers"]})
+    assert rows["variant"].tolist()[1:] == [f"{n}, {s}" for s in ("towers", "here") for n in both]
 
 
 def test_memory_is_what_the_weights_and_the_kept_tensors_take() -> None:
@@ -640,6 +644,31 @@ def test_gradients_have_a_panel_per_depth_and_activation_and_a_line_per_epoch() 
         assert lines == [[0.001, 0.1, 1], [0.1, 0.1, 1]] and axis.get_yscale() == "log"
 
 
+def test_variants_of_other_lengths_are_drawn_in_one_picture() -> None:
+    """The first epoch has one colour in both."""
+    lines = [run("short", 0, [10.0]), run("long", 0, [10.0, 20.0])]
+    models = {name: Mlp(kind="mlp", hidden=(8,), activation="relu") for name in ("short", "long")}
+    models["long"] = models["long"].model_copy(update={"activation": "tanh"})
+    figure = PICTURES["layer_gradients"](runs_of(pd.concat(lines)), models)
+    short, long = ([line.get_color() for line in axis.lines] for axis in figure.axes)
+    assert long[0] == short[0] and len(long) == 2
+
+
+def test_a_panel_that_would_be_empty_is_left_out(curves: pd.DataFrame) -> None:
+    compare = compare_of(margins={"gap_clean": 0.01}, panels=("test_accuracy", "differences"))
+    titles = [
+        axis.get_title(loc="left") for axis in training_figure(runs_of(curves, None, compare)).axes
+    ]
+    assert [*filter(None, titles)] == ["Test accuracy"]
+
+
+def test_the_last_epochs_are_all_there_are_if_there_are_fewer(
+    study: Study, curves: pd.DataFrame
+) -> None:
+    found = reading.runs_of(study.exercise("schedules"), curves, curves)
+    assert found.compare.last_epochs == curves["epoch"].max() == 3
+
+
 def test_the_report_says_what_a_reader_must_know(
     curves: pd.DataFrame, timing: pd.DataFrame, study: Study
 ) -> None:
@@ -656,6 +685,15 @@ def test_the_report_says_what_a_reader_must_know(
     raw["schedules"]["train"]["lr"] = 0.01
     (said,) = remarks(params.parse(raw), topics)
     assert said.endswith("its claims are about: schedules has lr 0.01, the text 0.1.")
+    raw["data"]["held_back"] = 5000
+    raw["augmentation"]["train"]["model"]["dropout"] = 0
+    raw["benchmark"]["batch_sizes"] = [1, 512]
+    held_back, said = remarks(params.parse(raw), topics)
+    assert held_back.startswith("5,000 training images are held back")
+    assert "benchmark has batch_sizes [1, 512], the text [32, 64, 128, 256]" in said
+    assert "augmentation has model.dropout 0.0, the text 0.5" in said
+    whole = topics["activation"].model_copy(update={"setting": {"label_smoothing": 0}})
+    assert remarks(study, {"activation": whole}) == []
     glanced = next(line for line in page.splitlines() if line.startswith("| Why?"))
     assert "**fast**, 78.00 ± 2.15 %; lowest: **slow**" in glanced
 

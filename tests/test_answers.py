@@ -71,6 +71,19 @@ def test_the_demo_has_the_five_exercises_their_questions_and_none_of_the_texts_c
     assert "plots/layer_gradients.png" not in stages["report"]["deps"]
 
 
+def test_a_study_that_lacks_an_exercise_and_pictures_has_a_demo_too(tmp_path: Path) -> None:
+    trees = {name: yaml.safe_load(Path(name).read_text()) for name in FILES}
+    for name in ("params.yaml", "claims.yaml"):
+        del trees[name]["augmentation"], trees[name]["dropout"]
+    for gone in ("augmentation", "dropout", "show"):
+        del trees["dvc.yaml"]["stages"][gone]
+    for name, tree in trees.items():
+        (tmp_path / name).write_text(yaml.safe_dump(tree))
+    make_demo(tmp_path)
+    found = params.load(tmp_path / "params.yaml").exercises
+    assert {*found} == {*SPINE} - {"augmentation"}
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -209,7 +209,7 @@ def test_the_benchmarks_claims_are_about_its_steps() -> None:
     found = by_step(pd.concat([*cpu, *gpu]))
     assert found["speed_up"].runs["32"].tolist() == pytest.approx([20, 40])
     assert found["speed_up"].runs["mean"].tolist() == pytest.approx([50, 24])  # of sums
-    assert found["cpu_seconds"].runs["32"].tolist() == [4, 8]  # two steps, were both like this one
+    assert found["cpu_seconds"].runs["32"].tolist() == [20, 40]  # ten steps, were all like it
     assert found["gpu_rate"].runs["64"].tolist() == pytest.approx([640, 160])
     assert found["cpu_rate"].pools == []
     assert by_step(pd.concat([*cpu, steps("gpu", 32, [None])])).keys() == {
@@ -271,6 +271,7 @@ def test_every_number_of_the_original_is_claimed(study: Study) -> None:
             "dropout: {under: rates}\nrates: {under: batchnorm}",
             r": dropout\.under should be",
         ),
+        ("dropout: {under: takeaways}", r": dropout\.under should be"),
         ("schedules: {claim: {}}", ": schedules has the unknown key 'claim'; allowed here:"),
         ("actvation: 5", ": unknown key 'actvation'; allowed at the top are benchmark, activation"),
         ("[1]", " should be a mapping"),
@@ -284,6 +285,14 @@ def test_a_wrong_claim_is_one_sentence(
     with pytest.raises(UserError, match=rf"claims\.yaml{sentence}") as error:
         params.load_claims(study, path)
     assert "\n" not in str(error.value)
+
+
+def test_a_control_may_stand_under_an_exercise_without_a_topic(
+    study: Study, tmp_path: Path
+) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text("dropout: {under: augmentation}")
+    assert params.load_claims(study, path)["dropout"].under == "augmentation"
 
 
 def test_a_review_names_the_verdicts_that_changed() -> None:

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,7 @@ def test_the_share_of_draws_in_the_texts_order(
     draws = list(itertools.product(*runs.values()))
     in_order = [all(a > b for a, b in itertools.pairwise(draw)) for draw in draws]
     assert share(runs) == pytest.approx(sum(in_order) / len(draws))
+    assert share({f"{n}": [-n] * 20 for n in range(20)}) == 1  # too many to try
 
 
 def test_the_text_can_be_played_only_if_all_its_variants_have_ended() -> None:
@@ -269,6 +271,12 @@ def test_on_the_sample_nothing_is_said_of_the_text(content: Content) -> None:
     assert "on the sample in git" in html and "The text’s claims" not in html
     assert 'class="tile' not in html and "give that order" not in html
     assert content.sections[0].finding in html
+
+
+def test_a_what_if_is_not_counted_for_or_against_the_text(content: Content) -> None:
+    assert "The text’s directions hold" in page(content)
+    what_if = replace(content, study=content.study.model_copy(update={"lr": 0.5}))
+    assert "The text’s directions hold" not in page(what_if)
 
 
 @pytest.mark.parametrize(

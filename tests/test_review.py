@@ -1,5 +1,6 @@
 """A change in code review: what moved is paired by seed and judged, what cannot be is said."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from scipy import stats
 from alexnet_lab.errors import UserError
 from alexnet_lab.params.study import Study
 from alexnet_lab.results.review import (
+    LEDGER,
     Change,
     changes,
     chart,
     files_at,
     headline,
+    ledger,
     table,
     what_changed,
     workspace,
@@ -107,7 +110,7 @@ def test_one_seed_that_fell_to_chance_is_not_all_of_them(
 def test_what_cannot_be_compared_is_said(study: Study, base: dict[Path, str]) -> None:
     now("activation", "relu", [80.0, 81.2, 82.4], precision="bf16")
     now("activation", "tanh", [90.0, 91.0, 92.5, 93.0])
-    lacking = {path: text for path, text in base.items() if path.stem != "step"}
+    lacking = {path: text for path, text in base.items() if "schedules/step" not in f"{path}"}
     assert [each.variant for each in moved(study, lacking)] == ["relu"]
     assert said(study, lacking) == [
         "activation relu is not paired: fp32 on a CPU before, bf16 on a CPU now.",
@@ -144,7 +147,27 @@ def test_the_first_line_names_the_parameters_that_moved_it(
     found = moved(study, base)
     assert what_changed(study, study.model_copy(update={"lr": 0.05}), found) == "lr 0.001 → 0.05"
     assert "code" in what_changed(study, study, found)
+    fp32 = study.model_copy(update={"precision": "fp32"})
+    assert what_changed(study, fp32, found) == "precision auto → fp32"
     assert "cannot read" in what_changed(None, study, found)
+
+
+@pytest.mark.usefixtures("base")
+def test_verdicts_are_those_of_the_runs_as_they_are_now(study: Study) -> None:
+    """Not those of metrics/claims.json: the report may not have run since."""
+    claim = "{kind: below, says: x, place: y, quantity: final_accuracy, of: relu, below: 97}"
+    Path("claims.yaml").write_text(f"activation: {{claims: {{a: {claim}}}}}")
+    old = {"activation_a": {"verdict": "old"}, "benchmark_b": {"verdict": "old"}}
+    LEDGER.write_text(json.dumps(old))
+
+    def verdicts() -> list[str]:
+        return [row["verdict"] for row in ledger(study).values()]
+
+    assert verdicts() == ["confirmed", "old"]
+    now("activation", "relu", [99.0, 99.1, 99.0])
+    assert verdicts() == ["contradicted", "old"]
+    RELU[0].unlink()
+    assert verdicts() == ["old", "old"]
 
 
 def test_a_revision_is_read_from_git(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -533,6 +533,10 @@ def test_committed_weights_are_those_of_the_run_that_they_name(
     assert not site.store.folder.exists()
     assert first_layer(runs[1], site.store, kept) != found  # trained, since git has none of it
     assert site.store.has_state(runs[1].names[-1])
+    state = elsewhere.folder / "states" / runs[0].names[-1]
+    state.write_bytes(state.read_bytes()[:-1])
+    assert first_layer(runs[0], elsewhere, Path("none.csv")) == rows  # trained again
+    assert elsewhere.has_state(runs[0].names[-1]) and not (elsewhere.folder / "again").exists()
 
 
 def test_a_further_seed_or_epoch_of_a_committed_run_trains_what_is_missing(

@@ -24,7 +24,8 @@ def make_demo(folder: Path) -> None:
     (folder / "dvc.lock").unlink(missing_ok=True)
     leave_out_controls(folder)
     params, claims = folder / "params.yaml", folder / "claims.yaml"
-    write(params, changed(read(params), read(CHANGES)))
+    tree = read(params)
+    write(params, changed(tree, {k: v for k, v in read(CHANGES).items() if k in tree}))
     asked = ("question", "what_if", "picture", "effect", "names")
     topics = {
         name: {key: topic[key] for key in asked if key in topic}
@@ -48,9 +49,10 @@ def leave_out_controls(folder: Path) -> None:
         if of_a_control or gone & {*stage.get("cmd", "").split()}:
             gone |= outputs(stages.pop(name))
     stages["compare"]["foreach"] = [e for e in stages["compare"]["foreach"] if e not in controls]
-    shown = stages["show"]["foreach"]
-    gone |= {f"plots/{key}.png" for key, name in shown.items() if name in controls}
-    stages["show"]["foreach"] = {key: v for key, v in shown.items() if v not in controls}
+    if "show" in stages:
+        shown = stages["show"]["foreach"]
+        gone |= {f"plots/{key}.png" for key, name in shown.items() if name in controls}
+        stages["show"]["foreach"] = {key: v for key, v in shown.items() if v not in controls}
     stages["report"]["deps"] = [path for path in stages["report"]["deps"] if path not in gone]
     pipeline["plots"] = [plot for plot in pipeline["plots"] if not controls & plot.keys()]
     for name, tree in (("params", params), ("claims", claims), ("dvc", pipeline)):

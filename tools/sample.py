@@ -1,11 +1,13 @@
-"""Make the sample in git from the full data in data/: python -m tools.sample."""
+"""Make the sample in git from the full data, which it fetches: python -m tools.sample [NAME …]."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from alexnet_lab.data.datasets import ARRAYS
+from alexnet_lab import cli
+from alexnet_lab.data.fetch import fetch
 from alexnet_lab.data.sample import COLUMNS
 from alexnet_lab.data.sources import IMAGE_SETS
 
@@ -39,7 +41,11 @@ def _lay(images: np.ndarray) -> np.ndarray:
     return sheet.reshape(-1, COLUMNS * width, channels).squeeze(-1 if channels == 1 else ())
 
 
+def main() -> None:
+    """Make those that are named, or all."""
+    for name in sys.argv[1:] or IMAGE_SETS:
+        write_sample(fetch(name), Path("data/sample", name))
+
+
 if __name__ == "__main__":
-    for name in IMAGE_SETS:
-        full = {key: np.load(Path("data", name, f"{key}.npy")) for key in ARRAYS}
-        write_sample(full, Path("data/sample", name))
+    cli.run(main)

@@ -2,9 +2,9 @@
 
 import csv
 import io
+import shutil
 import subprocess
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
@@ -25,18 +25,20 @@ def first_layer(run: Run, store: Store, kept: Path) -> list[Row]:
     ``kept``, or else it is trained again. UserError as carry_out raises it.
     """
     end = run.names[-1]
-    if not store.has_state(end):
+    state = store.state(end)
+    if state is None:
         if rows := [row for row in _committed(kept) if row.get("name") == end]:
             variant = rows[0]["variant"]  # another one of the same recipe has the same rows
             rows = [row for row in rows if row["variant"] == variant]
             return [{key: row[key] for key in ("name", "shape", "weights")} for row in rows]
         console.say(f"{run.title}: trained again, for its weights")
-        with TemporaryDirectory() as folder:
-            again = Store(Path(folder))
-            for _ in carry_out(run, again, frozenset([end])):
-                pass
-            store.keep_state(end, again.state(end) or b"")
-    parts = torch.load(io.BytesIO(store.state(end) or b""), "cpu", weights_only=True)
+        again = Store(store.folder / "again")  # without records: what is known is not trained
+        for _ in carry_out(run, again, frozenset([end])):
+            pass
+        state = again.state(end) or b""
+        store.keep_state(end, state)
+        shutil.rmtree(again.folder, ignore_errors=True)
+    parts = torch.load(io.BytesIO(state), "cpu", weights_only=True)
     weights = next(iter(parts["classifier"].values()))
     shape = " ".join(map(str, weights.shape[1:]))
     texts = (" ".join(f"{w:.4g}" for w in row.tolist()) for row in weights.flatten(1))

@@ -165,7 +165,7 @@ class Topic(Strict):
     what_if: str = ""  # as `dvc exp run -S` takes it
     effect: Effect | None = None
     names: dict[Name, str] = Field(default_factory=dict)  # of variants, in a sentence
-    setting: dict[str, Any] = Field(default_factory=dict)  # the text's, by keys of all recipes
+    setting: dict[str, Any] = Field(default_factory=dict)  # the text's, by keys of its recipes
     claims: dict[Name, Claim] = Field(default_factory=dict)
     asides: tuple[Aside, ...] = ()
 

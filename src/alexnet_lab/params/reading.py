@@ -35,7 +35,8 @@ def load_claims(study: Study, path: Path = Path("claims.yaml")) -> Topics:
     if unknown:
         raise UserError(f"{path}: '{unknown[0]}' is not an exercise; there are {', '.join(known)}.")
     for name, topic in topics.items():
-        if topic.under and (topic.under not in known or topics[topic.under].under):
+        main = topics.get(topic.under, Topic())
+        if topic.under and (topic.under not in known[:-1] or main.under):
             raise UserError(f"{path}: {name}.under should be an exercise, not '{topic.under}'.")
         if topic.claims and name == "takeaways":
             raise UserError(f"{path}: takeaways holds asides alone; a claim is an exercise's.")

@@ -217,7 +217,7 @@ def _sureness(step: Estimate) -> tuple[bool, float]:
 
 
 def facts(ledger: Ledger) -> dict[str, set[str]]:
-    """The independent facts behind the claims of each verdict."""
+    """The facts behind the claims of each verdict."""
     found: dict[str, set[str]] = {verdict: set() for verdict in VERDICTS}
     for name, finding in ledger.items():
         found[finding.verdict].add(finding.claim.fact or name)

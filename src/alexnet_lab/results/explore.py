@@ -1,8 +1,8 @@
 """What the page's script draws: every seed's curves, draws of one run each, what can be changed."""
 
 from collections.abc import Mapping
-from itertools import groupby, pairwise, product
-from math import isfinite, prod
+from itertools import groupby
+from math import inf, isfinite, prod
 from typing import Any
 
 import pandas as pd
@@ -119,9 +119,10 @@ def _draws(runs: Runs, topic: Topic) -> Chart | None:
 
 def share(values: Mapping[str, list[float]]) -> float:
     """Of all draws of one run per variant, the share in which each beats the next."""
-    draws = product(*values.values())
-    falling = sum(all(more > less for more, less in pairwise(draw)) for draw in draws)
-    return falling / prod(map(len, values.values()))
+    falling = [(-inf, 1)]  # how many falling draws begin with a value, from the last variant on
+    for each in reversed([*values.values()]):
+        falling = [(more, sum(n for less, n in falling if more > less)) for more in each]
+    return sum(n for _, n in falling) / prod(map(len, values.values()))
 
 
 def setting(study: Study, exercise: str) -> str:

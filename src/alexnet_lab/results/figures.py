@@ -60,9 +60,12 @@ def training_figure(
     """
     every = colours(variants or runs.variants)
     colour = {variant: every[variant] for variant in runs.variants}
-    shown, panels = replace(runs, curves=before_divergence(runs)), runs.compare.panels
-    if len(panels) > 1 and epochs_to_threshold(runs).isna().all():
-        panels = tuple(name for name in panels if name != "epochs_to_threshold")
+    shown, empty = replace(runs, curves=before_divergence(runs)), set[str]()
+    if epochs_to_threshold(runs).isna().all():
+        empty.add("epochs_to_threshold")
+    if "window_accuracy" not in runs.compare.margins:
+        empty.add("differences")
+    panels = tuple(name for name in runs.compare.panels if name not in empty) or runs.compare.panels
     with mpl.rc_context(fname=STYLE):
         figure, axes = _grid(len(panels), len(runs.variants))
         claims = topic.claims.values() if topic else ()

@@ -81,14 +81,15 @@ class Content:
 def page(content: Content) -> str:
     """The whole page as HTML."""
     effects = [e for s in content.mains if (e := pieces.main_effect(s, content.of_the_text))]
+    remarks = report.remarks(content.study, content.topics)
     data = {"charts": content.charts, "changeable": explore.changeable(content.study)}
     return TEMPLATES.get_template("page.html").render(
         content=content,
         style=(FOLDER / "page.css").read_text(encoding="utf-8"),
         script=_unclosed((FOLDER / "page.js").read_text(encoding="utf-8")),
         data=_unclosed(json.dumps(data, allow_nan=False)),
-        remarks=report.remarks(content.study, content.topics),
-        answer=_answer(content),
+        remarks=remarks,
+        answer=_answer(content, of_the_study=not remarks),
         asides=tuple(aside for topic in content.topics.values() for aside in topic.asides),
         effects=effects,
         scale=[number for each in effects if each.in_points for number in each.track.numbers],
@@ -102,9 +103,9 @@ def _unclosed(code: str) -> str:
     return code.replace("</", "<\\/")
 
 
-def _answer(content: Content) -> str:
+def _answer(content: Content, of_the_study: bool) -> str:
     """The answer to the whole study in one sentence: how many directions and numbers hold."""
-    if not content.of_the_text or not content.ledger:
+    if not of_the_study or not content.ledger:
         return " ".join(section.headline for section in content.mains)
     ledger = content.ledger.values()
     said = [f.verdict for f in ledger if isinstance(f.claim, Order | More | Below)]

@@ -55,7 +55,7 @@ def layer_gradients(runs: Runs, models: Models) -> Figure:
     kinds = list(dict.fromkeys(model.activation for model in dense.values()))
     epochs = sorted(runs.curves["epoch"].unique())
     spread = np.linspace(0.2, 1, len(epochs))  # paler is hard to see
-    shades = [to_hex(shade) for shade in mpl.colormaps["viridis_r"](spread)]
+    shades = dict(zip(epochs, map(to_hex, mpl.colormaps["viridis_r"](spread)), strict=True))
     with mpl.rc_context(fname=STYLE):
         size = (WIDTH, 2.5 * len(depths) + 0.4)
         figure = Figure(figsize=size, layout="constrained")
@@ -63,9 +63,9 @@ def layer_gradients(runs: Runs, models: Models) -> Figure:
         for name, model in dense.items():
             axis = axes[depths.index(len(model.hidden)), kinds.index(model.activation)]
             by_epoch = runs.curves[runs.curves["variant"] == name].groupby("epoch")
-            for (_, texts), shade in zip(by_epoch["layer_gradients"], shades, strict=True):
+            for epoch, texts in by_epoch["layer_gradients"]:
                 norms = layer_norms(texts)
-                _band(axis, norms.T, norms.median(), shade)
+                _band(axis, norms.T, norms.median(), shades[epoch])
             axis.set(title=f"{model.activation}, {len(model.hidden)} hidden layers", yscale="log")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         for axis in axes[-1]:
@@ -73,7 +73,7 @@ def layer_gradients(runs: Runs, models: Models) -> Figure:
         for axis in axes[:, 0]:
             axis.set_ylabel("norm of the weights' gradient")
         words = ["before the first step", *(f"after epoch {epoch - 1}" for epoch in epochs[1:])]
-        _legend(figure, dict(zip(words, shades, strict=True)), "median", 5)
+        _legend(figure, dict(zip(words, shades.values(), strict=True)), "median", 5)
     return figure
 
 

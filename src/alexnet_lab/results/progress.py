@@ -53,7 +53,7 @@ def figure_of(exercise: Exercise, known: dict[str, list[Record]]) -> Figure:
     The panels of dots are left out: they stand for runs that have ended.
     """
     panels = [name for name in exercise.compare.panels if isinstance(PANELS[name], Lines)]
-    compare = exercise.compare.model_copy(update={"panels": panels})
+    compare = exercise.compare.model_copy(update={"panels": panels or ["test_accuracy"]})
     frames = [
         pd.concat([pd.DataFrame(rows(records)).assign(variant=v) for v, records in known.items()])
         for rows in (curves, timing)

@@ -62,10 +62,10 @@ def _verdicts(ledger: Ledger, of_the_study: bool) -> str:
         return "The text's claims are checked below, although these runs are not its setting."
     counts, behind = verdict_counts(ledger), facts(ledger)
     words = ", ".join(f"**{counts[v]} {v}** ({len(behind[v])})" for v in VERDICTS if counts[v])
-    independent = len(set().union(*behind.values()))
+    all_facts = len(set().union(*behind.values()))
     return (
-        f"The original text makes {len(ledger)} claims that can be measured, of {independent} "
-        f"independent facts: {words}; in brackets how many of the facts, where one with claims of "
+        f"The original text makes {len(ledger)} claims that can be measured, of {all_facts} "
+        f"facts: {words}; in brackets how many of the facts, where one with claims of "
         "several verdicts counts under each."
     )
 
@@ -101,7 +101,7 @@ def _section(section: Section, study: Study) -> str:
         heading = f"### Control of {topic.under}: {section.name}"
     more = "\n\n".join(map(markdown, section.tables[SHOWN:]))
     says = PICTURES.get(topic.picture, topic.picture)
-    what_if = f" What if? `dvc exp run -S '{topic.what_if}'`, then `dvc metrics diff`."
+    what_if = f" What if? `dvc exp run -S '{topic.what_if}'` ([then](docs/what-ifs.md#what-moved))."
     parts = [
         heading,
         topic.question,
@@ -146,15 +146,19 @@ def remarks(study: Study, topics: Topics) -> list[str]:
     if overridden:
         what = ", ".join(f"{key} = {value:g}" for key, value in overridden.items())
         lines.append(f"A what-if: every training exercise was overridden with {what}.")
+    if held_back := study.data.held_back:
+        lines.append(f"{held_back:,} training images are held back: no run learns from them.")
     if others := ", ".join(_other_settings(study, topics)):
         lines.append(f"Not the text's setting, which its claims are about: {others}.")
     return lines
 
 
 def _other_settings(study: Study, topics: Topics) -> Iterator[str]:
-    """Where an exercise's recipes are not the text's."""
-    for name, exercise in study.exercises.items():
-        recipes = [leaves(recipe.model_dump(mode="json")) for recipe in exercise.variants.values()]
+    """Where an exercise's recipes, or what the benchmark times, are not the text's."""
+    settings = {name: list(each.variants.values()) for name, each in study.exercises.items()}
+    for name, found in ({"benchmark": [study.benchmark]} | settings).items():
+        trees = [leaves(each.model_dump(mode="json")) for each in found]
         for key, value in topics[name].setting.items() if name in topics else ():
-            if others := {f"{recipe.get(key)}" for recipe in recipes} - {f"{value}"}:
+            values = [tree.get(key) for tree in trees]
+            if others := {f"{other}" for other in values if other != value}:
                 yield f"{name} has {key} {' and '.join(sorted(others))}, the text {value}"

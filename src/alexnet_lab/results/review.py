@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ from alexnet_lab.data.sources import image_set
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.files import read_json
 from alexnet_lab.params.study import Exercise, Study
+from alexnet_lab.results import report
 from alexnet_lab.results.explore import leaves
 from alexnet_lab.results.quantities import QUANTITIES
-from alexnet_lab.results.runs import Runs, runs_of
+from alexnet_lab.results.runs import Runs, read, runs_of
+from alexnet_lab.results.sections import training_section
 from alexnet_lab.results.statistics import Sample, judge, level_of_each
 from alexnet_lab.results.tables import frame, markdown, plus_minus
 
@@ -148,12 +151,13 @@ def what_changed(before: Study | None, now: Study, moved: list[Change]) -> str:
             known = change.variant in study.exercises[change.exercise].variants
             recipe = study.recipe(change.exercise, change.variant).model_dump() if known else {}
             data = {"held_back": study.data.held_back, "source": study.data.source}
-            recipes.append(leaves(recipe | {"threads": study.threads} | data))
+            how = {"precision": recipe.get("precision") or study.precision}
+            recipes.append(leaves(recipe | how | {"threads": study.threads} | data))
         old, new = recipes
         for key in {**old, **new}:
             if old.get(key) != new.get(key):
                 found[f"{key} {old.get(key)} → {new.get(key)}"] = None
-    return ", ".join(found) or "No parameter differs, but code, data or versions do"
+    return ", ".join(found) or "No parameter differs, but code, data, versions or the machine do"
 
 
 def chart(change: Change) -> str:
@@ -179,6 +183,17 @@ def changed(before: dict[str, Any], now: dict[str, Any]) -> pd.DataFrame:
     old, new = ({key: row["verdict"] for key, row in each.items()} for each in (before, now))
     verdicts = pd.DataFrame({BEFORE: old, NOW: new}, dtype=object).fillna("–")
     return verdicts[verdicts[BEFORE] != verdicts[NOW]].rename_axis("claim")
+
+
+def ledger(study: Study) -> dict[str, Any]:
+    """Every claim's entry by the runs as they are now: the `report` stage may not have run yet."""
+    found = read_json(LEDGER) if LEDGER.exists() else {}
+    topics = params.load_claims(study)
+    for name, exercise in study.exercises.items():
+        with suppress(UserError):  # a file is missing, as the notes say
+            runs = read(exercise, *(Path("metrics", kind, name) for kind in ("runs", "timing")))
+            found |= report.ledger([training_section(name, topics[name], runs)])
+    return found
 
 
 def files_at(revision: str) -> Files:
@@ -223,7 +238,7 @@ def review(revision: str) -> str:
     parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
     parts += [chart(change) for change in moved[:MOST]]
     before = json.loads(base.get(LEDGER, "{}"))
-    verdicts = changed(before, read_json(LEDGER) if LEDGER.exists() else {})
+    verdicts = changed(before, ledger(study))
     parts += ["### Verdicts on the text's claims"]
     parts += ["No verdict changed." if verdicts.empty else verdicts.to_markdown()]
     return "\n\n".join(parts)

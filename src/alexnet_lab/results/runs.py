@@ -58,8 +58,10 @@ def read_curves(exercise: Exercise, curves: Path) -> Runs:
 
 
 def runs_of(exercise: Exercise, curves: pd.DataFrame, timing: pd.DataFrame) -> Runs:
-    """An exercise's runs from their rows."""
-    return Runs(curves, timing, exercise.compare, image_set(exercise.images).classes)
+    """An exercise's runs from their rows; its last epochs are all there are, if there are fewer."""
+    last = min(exercise.compare.last_epochs, int(curves["epoch"].max()))
+    compare = exercise.compare.model_copy(update={"last_epochs": last})
+    return Runs(curves, timing, compare, image_set(exercise.images).classes)
 
 
 def read_runs(folder: Path, variants: Iterable[str]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from alexnet_lab.params.study import Target
 from alexnet_lab.results.runs import read_runs
 from alexnet_lab.results.statistics import Sample
 
+STEPS = 10  # that the text's seconds are of
 GTX_580 = 3072  # MiB of the GPU that AlexNet was trained on (Krizhevsky et al., 2012), two of them
 BATCH_OF_2012 = 128  # images; half of each network on either GPU
 MIB = 2**20
@@ -34,7 +35,9 @@ def read_benchmark(folder: Path, variants: Mapping[str, Target]) -> pd.DataFrame
     rows["network"] = rows["network"].fillna(first) if "network" in rows else first
     device = targets.map(lambda target: "gpu" if target.device == "cuda" else target.device)
     alone = targets.map(lambda target: len(target.networks) == 1)
-    rows["variant"] = rows["stage"].where(alone, rows["network"] + ", " + device)
+    shared = rows["stage"].groupby([rows["network"], device]).transform("nunique") > 1
+    where = rows["stage"].where(shared, device)
+    rows["variant"] = rows["stage"].where(alone, rows["network"] + ", " + where)
     return rows
 
 
@@ -96,7 +99,7 @@ def speed_up(rates: pd.DataFrame) -> "pd.Series[float]":
 def by_step(timing: pd.DataFrame) -> dict[str, Sample]:
     """What the benchmark's claims are about, by (batch size, step): a step is a run here.
 
-    ``cpu_seconds`` and ``gpu_seconds`` of all timed steps, were they as long as this one;
+    ``cpu_seconds`` and ``gpu_seconds`` of as many steps as the text times, all as long as this one;
     ``cpu_rate`` and ``gpu_rate`` in images per second; ``speed_up``, GPU over CPU, also for "mean",
     over the seconds of all batch sizes together. What was not measured is left out.
     """
@@ -105,7 +108,7 @@ def by_step(timing: pd.DataFrame) -> dict[str, Sample]:
     rows = rows.rename_axis(["variant", "seed"])
     found: dict[str, pd.Series[float]] = {}
     for device, steps in rows.groupby(timed["variant"].to_numpy(), sort=False):
-        found[f"{device}_seconds"] = steps["seconds"] * timed["iteration"].max()
+        found[f"{device}_seconds"] = STEPS * steps["seconds"]
         found[f"{device}_rate"] = steps["batch_size"] / steps["seconds"]
     if {"cpu_seconds", "gpu_seconds"} <= found.keys():
         both = pd.concat({d: found[f"{d}_seconds"] for d in ("cpu", "gpu")}, axis=1).dropna()
