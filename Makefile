@@ -14,7 +14,7 @@ PIP = $(BIN)/python -m pip install --no-user --target= --quiet --disable-pip-ver
 COMMIT = git -c user.name=demo -c user.email=demo@localhost -c commit.gpgsign=false commit --quiet --no-verify -m
 
 # As many at once as there are cores, each with one thread.
-PYTEST = PYTHONUTF8=1 OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+PYTEST = env -u FORCE_COLOR -u TTY_COMPATIBLE PYTHONUTF8=1 OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help git setup demo repro plan sweep progress check test status unchanged experiments bench review clean

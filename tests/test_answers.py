@@ -1,6 +1,7 @@
 """The last screen of `make repro` and `make demo`, and what the demo changes."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,12 @@ def test_its_numbers_are_those_of_the_metrics(name: str) -> None:
         shown = table.loc[variant, "test accuracy (%)"]
         assert shown == f"{numbers['window_accuracy']:.2f} ± {numbers['window_accuracy_ci95']:.2f}"
     report = Path("REPORT.md").read_text()
-    for cell in table.drop(index=exercise.compare.baseline).filter(like="less").to_numpy().ravel():
-        assert cell.rpartition(" ")[0] in report  # the difference with its interval
+    words = {"▲": "better", "▼": "worse", "=": "equivalent", "?": "undecided"}
+    cells = table.drop(index=exercise.compare.baseline).filter(like="minus").to_numpy().ravel()
+    assert len(cells) == len(exercise.compare.margins) * (len(exercise.variants) - 1)
+    for cell in cells:
+        number, _, sign = cell.rpartition(" ")
+        assert re.search(rf"\| {re.escape(number)} +\| [\d.]+ +\| {words[sign]} ", report), cell
 
 
 def test_the_demo_has_the_five_exercises_their_questions_and_none_of_the_texts_claims(

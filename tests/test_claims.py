@@ -68,6 +68,9 @@ def finding(
         ("value", {"of": "low", "value": 69.5}, COMPATIBLE),  # outside the interval of the mean
         ("value", {"of": "low", "value": 75}, INCOMPATIBLE),
         ("difference", {"of": "high", "less": "low", "value": 10}, COMPATIBLE),
+        # Outside the interval of the means, inside that of one more run.
+        ("difference", {"of": "high", "less": "low", "value": 11.2}, COMPATIBLE),
+        ("ratio", {"of": "high", "over": "low", "value": 1.16}, COMPATIBLE),
         ("difference", {"of": "high", "less": "low", "value": 7.22}, INCOMPATIBLE),
         ("ratio", {"of": "high", "over": "low", "value": 1.142}, COMPATIBLE),
         ("ratio", {"of": "high", "over": "low", "value": 19}, INCOMPATIBLE),
@@ -108,6 +111,8 @@ def test_an_interval_that_excludes_no_other_number_of_the_text_decides_nothing()
     assert alike.verdict == UNDECIDED and "too wide" in alike.note
     assert finding(low, topic=Topic(claims={"a": low})).verdict == COMPATIBLE  # it excludes 0
     assert alike.off == pytest.approx(0.1)
+    third = claim("value", of="middle", value=75)  # excluded, so the interval decides
+    assert finding(low, topic=Topic(claims={"a": low, "b": high, "c": third})).verdict == COMPATIBLE
 
 
 def test_a_step_too_small_to_matter_fails() -> None:
@@ -127,6 +132,14 @@ def test_a_statement_says_how_many_steps_hold_and_which_is_the_weakest() -> None
 def test_a_bound_that_all_keep_says_nothing_of_one() -> None:
     assert "says nothing" in finding(claim("below", of="low", below=90)).note
     assert finding(claim("below", of="low", below=80)).note == ""
+
+
+def test_a_bound_is_held_at_the_level_of_its_exercise() -> None:
+    def verdict(level: float) -> str:
+        bound = claim("below", of="low", below=71.2)
+        return check(bound, Topic(), {"final_accuracy": Sample(ACCURACY)}, level).verdict
+
+    assert (verdict(0.95), verdict(0.999)) == (CONFIRMED, UNDECIDED)
 
 
 def test_one_run_or_an_undefined_one_decides_nothing() -> None:

@@ -5,7 +5,6 @@ import csv
 import os
 import random
 import re
-import runpy
 import shutil
 import signal
 import subprocess
@@ -24,7 +23,7 @@ import pytest
 import yaml
 
 from alexnet_lab import params
-from alexnet_lab.cluster.hand_over import INSTALL
+from alexnet_lab.cluster.hand_over import INSTALL, hand_over
 from alexnet_lab.cluster.stretches import Stretch, paths, stretches
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.devices import make_deterministic
@@ -36,7 +35,7 @@ from alexnet_lab.runs.stage import branchings
 from alexnet_lab.runs.store import Store
 from alexnet_lab.runs.trainer import carry_out
 from tests.test_pipeline import BIN, call, commit, make_project
-from tests.test_runs import NONE, carried, from_nothing, states, where
+from tests.test_runs import NONE, ROOT, a_run, carried, from_nothing, states, where
 from tests.test_survival import (
     digests,
     finish,
@@ -49,7 +48,7 @@ from tests.test_survival import (
 from tools.demo import leave_out_controls
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
-from alexnet_lab.cluster import worker
+from alexnet_lab.cluster import __main__, worker
 
 EPOCHS = 8
 VARIANTS: dict[str, dict[str, Any]] = {  # the schedules share their first epochs
@@ -154,6 +153,44 @@ def test_stretches_in_any_order_give_the_plain_loop_and_train_every_epoch_once(
         assert carried(run, home, NONE) == (from_nothing(run), [])
 
 
+def test_a_shared_stretch_measures_what_either_run_measures(
+    site: Site, raw: dict[str, Any]
+) -> None:
+    plain = a_run(site)
+    raw["activation"]["train"]["clean_train_loss"] = True
+    clean = a_run(replace(site, study=params.parse(raw)))
+    for runs in ([plain, clean], [clean, plain]):
+        (piece,) = stretches(runs, branchings(runs), site.store).values()
+        assert piece.run.recipe.clean_train_loss
+
+
+def test_what_comes_home_replaces_what_measured_less(site: Site) -> None:
+    less, more = ({"epoch": {"train_accuracy": value}} for value in (None, 97.0))
+    for record in (less, more, less):
+        worker.take(site.store, ({"a": record}, {}))
+    assert site.store.record("a") == more
+
+
+def test_what_is_known_is_not_handed_over(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = where(site, epochs=1, seeds=(0,))
+    carried(site.runs("activation", "relu", "fp32")[0], site.store)
+    monkeypatch.setenv("ALEXNET_LAB_CLUSTER", "tcp://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "alexnet_lab.cluster.head", None)
+    assert hand_over(site, "activation", "relu") is site
+
+
+def test_a_sweep_that_cannot_be_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"^-S lr=\[ cannot be read: ") as error:
+        __main__.sweeps(["lr=["])
+    assert "\n" not in f"{error.value}"
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("ALEXNET_LAB_CLUSTER", "auto")
+    monkeypatch.setitem(sys.modules, "alexnet_lab.cluster.head", SimpleNamespace(train_all=None))
+    monkeypatch.setattr("sys.argv", ["cluster", "-S", "data.source=sample"])
+    with pytest.raises(UserError, match="A sweep is of the data that is prepared"):
+        __main__.main()
+
+
 def test_slices_give_the_plain_loop_and_leave_the_states_of_an_earlier_study(
     site: Site, raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,8 +229,6 @@ def test_slices_give_the_plain_loop_and_leave_the_states_of_an_earlier_study(
 def test_without_the_extra_one_sentence_says_how_to_install_it(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from alexnet_lab.cluster.hand_over import hand_over
-
     assert hand_over(site, "activation", "relu") is site  # the variable is not set
     monkeypatch.setenv("ALEXNET_LAB_CLUSTER", "auto")
     monkeypatch.setitem(sys.modules, "alexnet_lab.cluster.head", None)
@@ -202,7 +237,7 @@ def test_without_the_extra_one_sentence_says_how_to_install_it(
     assert str(caught.value) == INSTALL
     monkeypatch.setattr("sys.argv", ["cluster", "-S", "lr=0.01,0.02"])
     with pytest.raises(UserError) as sweep:
-        runpy.run_module("alexnet_lab.cluster.__main__")["main"]()
+        __main__.main()
     assert str(sweep.value) == INSTALL
 
 

@@ -336,6 +336,8 @@ def server(tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[
     Handler.files = {f"{name}.gz": gzip.compress(c, mtime=0) for name, c in tiny.items()}
     monkeypatch.setattr(module, "TIMEOUT", 0.2)
     monkeypatch.setattr(module, "LARGEST_ARCHIVE", 2**20)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1")
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
         httpd.over = threading.Event()  # type: ignore[attr-defined]
         httpd.daemon_threads = True

@@ -43,7 +43,7 @@ def run(folder: Path, *command: str, **more: str) -> Ran:
 
 def git(folder: Path, *words: str) -> str:
     who = ("-c", "user.name=A Tester", "-c", "user.email=tester@example.org")
-    ran = run(folder, "git", *who, *words)
+    ran = run(folder, "git", *who, "-c", "commit.gpgsign=false", *words)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 

@@ -232,6 +232,7 @@ def test_the_setting_is_that_of_params(study: Study) -> None:
     for facet in ("weight decay", "label smoothing", "residual connections", "augmentation"):
         assert f"{facet} by variant" in steps
     assert "padded poolings" in setting(study, "repair")
+    assert "augmented by flip 0.5;" in setting(study, "batchnorm")
 
 
 def test_an_answer_in_short_is_said_only_while_its_verdicts_hold(study: Study) -> None:
@@ -263,6 +264,8 @@ def test_what_can_be_changed_exists_and_reaches_every_variant(
             assert found == value, (exercise, key)
     assert "train.model.activation" not in changeable(study)["activation"]
     assert "train.lr" not in changeable(study)["rates"]
+    what_if = changeable(study.model_copy(update={"epochs": 1, "seeds": (0,)}))
+    assert what_if["schedules"].keys().isdisjoint({"train.epochs", "seeds"})
 
 
 def test_on_the_sample_nothing_is_said_of_the_text(content: Content) -> None:
@@ -270,6 +273,8 @@ def test_on_the_sample_nothing_is_said_of_the_text(content: Content) -> None:
     html = page(Content(sample, content.topics, content.sections, content.charts, content.pictures))
     assert "on the sample in git" in html and "The text’s claims" not in html
     assert 'class="tile' not in html and "give that order" not in html
+    assert data_of(page(content))["charts"]["activation"]["draw"]
+    assert not any(chart["draw"] for chart in data_of(html)["charts"].values())
     assert content.sections[0].finding in html
 
 
@@ -599,8 +604,9 @@ class TestInABrowser:
             "(() => { const s = document.querySelector('#activation select');"
             " s.value = 'test_loss'; s.dispatchEvent(new Event('change')); })()"
         )
-        label = browser.run("document.querySelector('#activation .plot').ariaLabel")
-        assert label.startswith("test loss (nats) by epoch. epoch 5: relu 0.0")
+        plot = "document.querySelector('#activation .plot')"
+        assert browser.run(f"{plot}.ariaLabel") == "test loss (nats) by epoch"
+        assert browser.run(f"{plot}.ariaValueText").startswith("epoch 5: relu 0.0")
 
     def test_stopping_earlier_ranks_the_variants_anew(self, browser: Browser, path: Path) -> None:
         browser.open(path)
@@ -693,6 +699,19 @@ class TestInABrowser:
         assert browser.run(command) == ""
         fault = "document.querySelector('.what-if-box [role=alert]').textContent"
         assert browser.run(fault) == "A number is expected here."
+        copy = "document.querySelector('#wi-command + button').checkVisibility()"
+        assert not browser.run(copy)
+        put("key", "seeds", "change")
+        put("value", "[0 1 2]", "input")
+        assert browser.run(command) == ""
+        put("value", "[0, 1, 2]", "input")
+        assert browser.run(command) == (
+            "dvc exp run -S 'schedules.seeds=[0, 1, 2]' compare@schedules"
+        )
+        assert browser.run(copy)
+        put("key", "train.model.batch_norm", "change")
+        put("value", "maybe", "input")
+        assert browser.run(command) == "" and "true or false" in browser.run(fault)
 
     def test_a_class_guesses_before_it_sees(self, browser: Browser, path: Path) -> None:
         browser.open(path)

@@ -1,6 +1,8 @@
 """A change in code review: what moved is paired by seed and judged, what cannot be is said."""
 
 import json
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from scipy import stats
 
 from alexnet_lab.errors import UserError
 from alexnet_lab.params.study import Study
+from alexnet_lab.results import review as module
 from alexnet_lab.results.review import (
     LEDGER,
     Change,
@@ -168,6 +171,23 @@ def test_verdicts_are_those_of_the_runs_as_they_are_now(study: Study) -> None:
     assert verdicts() == ["contradicted", "old"]
     RELU[0].unlink()
     assert verdicts() == ["old", "old"]
+
+
+def test_the_text_has_the_notes_and_the_verdicts_the_right_way_round(
+    base: dict[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(ROOT / "params.yaml", ".")
+    Path("claims.yaml").write_text("{}")
+    old = {LEDGER: '{"gone": {"verdict": "confirmed"}}'}
+    monkeypatch.setattr(module, "files_at", lambda _: base | old)
+    now("activation", "tanh", [90.0, 91.0, 92.5, 93.0])
+    text = module.review("x")
+    assert text.startswith("No accuracy moved against x.")
+    assert "- activation tanh: new seeds 3." in text
+    assert re.search(r"\| gone +\| confirmed +\| – +\|", text)
+    monkeypatch.setattr("sys.argv", ["review"])
+    with pytest.raises(UserError, match="Name one revision"):
+        module.main()
 
 
 def test_a_revision_is_read_from_git(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from alexnet_lab.learning.training import train
 from alexnet_lab.machine.devices import make_deterministic
 from alexnet_lab.machine.files import write_csv
 from alexnet_lab.params.recipes import Arithmetic, Recipe
-from alexnet_lab.runs import stage, trainer
+from alexnet_lab.runs import committed, stage, trainer
 from alexnet_lab.runs.ahead import read_yaml, stages_to_come
 from alexnet_lab.runs.records import Record, curves, keep, timing
 from alexnet_lab.runs.run import Run
@@ -552,9 +552,45 @@ def test_a_further_seed_or_epoch_of_a_committed_run_trains_what_is_missing(
     serial = lambda tasks, *_: (item for task in tasks for item in task())  # noqa: E731
     monkeypatch.setattr(stage, "side_by_side", serial)
     results = list(train_runs(where(site, epochs=3, seeds=(0,)), *RELU, [longer]))
-    assert [(r.epoch.epoch, new) for r, new in results if new] == [(1, True), (2, True), (3, True)]
+    assert [(r.epoch.epoch, new) for r, new in results] == [
+        *((1, False), (2, False)),  # as git has them, so that what is trained again is compared
+        *((1, True), (2, True), (3, True)),
+    ]
     assert curves([results[-1][0]]) == from_nothing(longer)[-1:]
     assert all(site.store.record(name) for name in longer.names)
+
+
+def test_committed_curves_with_other_columns_count_for_nothing(
+    site: Site, commit: Commit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = a_run(site, epochs=1)
+    commit(trained(run, tmp_path / "elsewhere"))
+    assert known_epochs(run, site.store) != [None]
+    forget()
+    monkeypatch.setattr(committed, "COLUMNS", committed.COLUMNS | {"new"})
+    assert known_epochs(run, site.store) == [None]
+
+
+def test_past_seconds_are_those_of_the_commit(site: Site, commit: Commit, tmp_path: Path) -> None:
+    commit(records := trained(a_run(site, epochs=2), tmp_path / "elsewhere"))
+    seconds = [float(f"{record.epoch.seconds:.6g}") for record in records]
+    assert committed.committed_seconds("activation", "relu") == seconds
+    assert committed.committed_seconds("activation") == seconds
+    assert committed.committed_seconds("activation", "tanh") == []
+
+
+def test_a_checkout_of_another_user_is_not_one_without_results(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = b"fatal: detected dubious ownership in repository at '/x'"
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise subprocess.CalledProcessError(128, "git", stderr=said)
+
+    monkeypatch.delenv("ALEXNET_LAB_COMMITTED")
+    monkeypatch.setattr(committed.subprocess, "run", refuse)
+    with pytest.raises(UserError, match="dubious ownership"):
+        committed.committed()
 
 
 @pytest.mark.parametrize("change", ["hardware", "precision", "recipe", "names", "setting"])

@@ -70,6 +70,8 @@ def test_a_pooled_spread_is_that_of_the_analysis_of_variance() -> None:
     few = Sample(by_seed(one=DRUG_1[:4], two=DRUG_2[:4]))
     variance = np.var(DRUG_1[:4], ddof=1) + np.var(DRUG_2[:4], ddof=1)
     assert few.mean("one").half == pytest.approx(stats.t.ppf(0.975, 6) * math.sqrt(variance / 8))
+    one_more = stats.t.ppf(0.975, 6) * math.sqrt(variance * 5 / 4)
+    assert few.unpaired("two", "one").half == pytest.approx(one_more)
     assert SLEEP.pools == [] and SLEEP.mean("one") == estimate(DRUG_1)  # ten runs are enough
     third = Sample(by_seed(a=[1.0, 2, 3], b=[2.0, 3, 5], c=[4.0, 4, 7]))
     table = np.array([[1.0, 2, 3], [2, 3, 5], [4, 4, 7]])
@@ -96,6 +98,8 @@ def test_cochrans_test_removes_what_stands_out() -> None:
     runs = {f"v{i}": pd.Series(rng.standard_normal(8)) for i in range(4)}
     assert without_outliers(runs) == ("v0", "v1", "v2", "v3")
     assert without_outliers(runs | {"wild": pd.Series(rng.standard_normal(8) * 20)}) == tuple(runs)
+    both = {name: pd.Series(rng.standard_normal(8) * by) for name, by in (("b", 20), ("c", 400))}
+    assert without_outliers(runs | both) == tuple(runs)
     assert without_outliers({"a": pd.Series([1.0, 1.0]), "b": pd.Series([2.0, 2.0])}) == ("a", "b")
 
 

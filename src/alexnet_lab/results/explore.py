@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from alexnet_lab.params.claims import Topic, Topics
-from alexnet_lab.params.recipes import Cnn, Mlp, Recipe, Sgd, Step
+from alexnet_lab.params.recipes import Cnn, Exponential, Mlp, Recipe, Sgd, Step, WarmupCosine
 from alexnet_lab.params.study import Study
 from alexnet_lab.results.analysis import before_divergence
 from alexnet_lab.results.figures import colours
@@ -44,6 +44,7 @@ def training_chart(runs: Runs, topic: Topic) -> Chart:
         "x": sorted(curves["epoch"].unique().tolist()),
         "axis": "epoch",
         "each": "seed",
+        "middle": "mean",
         "colours": colours(runs.variants),
         "labels": {name: labels[name] for name in values},
         "log": ["lr"],
@@ -66,8 +67,9 @@ def benchmark_chart(timing: pd.DataFrame) -> Chart:
         "x": sorted(steps["batch_size"].unique().tolist()),
         "axis": "batch size (images)",
         "each": "timed step",
+        "middle": "median",
         "colours": colours(list(timing["variant"].unique())),
-        "labels": {"rate": "images per second", "seconds": "seconds per training step"},
+        "labels": {"rate": "images per second, median", "seconds": "seconds per step, median"},
         "log": ["rate", "seconds"],
         "steps": [],
         "threshold": None,
@@ -91,8 +93,11 @@ def _number(value: float) -> float | None:
 
 
 def means(chart: Chart, quantity: str) -> dict[str, list[float | None]]:
-    """The mean over seeds of each variant, at each x; None if no seed has a number there."""
-    frames = {v: pd.DataFrame(rows).mean() for v, rows in chart["values"][quantity].items()}
+    """The mean over seeds, or median over steps, of each variant at each x; None if all are."""
+    frames = {
+        v: pd.DataFrame(rows, dtype=float).agg(chart["middle"])
+        for v, rows in chart["values"][quantity].items()
+    }
     return {v: [_number(value) for value in frame] for v, frame in frames.items()}
 
 
@@ -151,12 +156,18 @@ def _facets(recipe: Recipe) -> dict[str, str]:
                 "batch normalisation": "batch normalisation" if cnn.batch_norm else "",
                 "residual connections": "residual connections" if cnn.residual else "",
             }
-    schedule = recipe.schedule.kind.replace("_", " ")
-    if isinstance(recipe.schedule, Step):
-        schedule = f"times {recipe.schedule.gamma:g} every {recipe.schedule.every} epochs"
+    match recipe.schedule:
+        case Step(every=every, gamma=gamma):
+            schedule = f"times {gamma:g} every {every} epochs"
+        case Exponential(gamma=gamma):
+            schedule = f"times {gamma:g} every epoch"
+        case WarmupCosine(warmup_epochs=epochs):
+            schedule = f"cosine after {epochs} epochs of warm-up"
+        case other:
+            schedule = other.kind
     momentum = f" with momentum {m.momentum:g}" if isinstance(m := recipe.optimizer, Sgd) else ""
     decay = m.weight_decay if isinstance(m, Sgd) else 0
-    augmentation = ", ".join(op.op for op in recipe.augment)
+    augmentation = ", ".join(" ".join(map(str, dict(op).values())) for op in recipe.augment)
     return model | {
         "optimizer": f"{m.kind.upper() if momentum else m.kind.capitalize()}{momentum}",
         "weight decay": f"weight decay {decay:g}" if decay else "",
@@ -172,7 +183,8 @@ def _facets(recipe: Recipe) -> dict[str, str]:
 def changeable(study: Study) -> dict[str, dict[str, Any]]:
     """By exercise, the keys that `-S` can set for all its variants, and their values now.
 
-    What the variants differ in is left out: setting it in `train` would not reach them.
+    What the variants differ in is left out, since setting it in `train` would not reach them; so is
+    what a what-if at the top overrides.
     """
     found: dict[str, dict[str, Any]] = {}
     for name, exercise in study.exercises.items():
@@ -182,10 +194,13 @@ def changeable(study: Study) -> dict[str, dict[str, Any]]:
             f"train.{key}": value
             for key, value in same.items()
             if key != "precision"
+            and key not in study.overridden
             and not key.endswith("kind")
             and not (isinstance(value, list) and any(isinstance(each, dict) for each in value))
         }
-        found[name] = {**keys, "seeds": list(exercise.seeds)}
+        if study.seeds is None:
+            keys["seeds"] = list(exercise.seeds)
+        found[name] = keys
     return found
 
 

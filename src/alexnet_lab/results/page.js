@@ -21,9 +21,11 @@ function drawn(name, attributes = {}, text) {
 }
 const swatch = (colour) => element("i", { class: "swatch", style: `background:${colour}` });
 const digits = (value) => value === null ? "–" : String(Number(value.toPrecision(4)));
-function mean(rows, i) {
-  const known = rows.map((row) => row[i]).filter((value) => value !== null);
-  return known.length ? known.reduce((a, b) => a + b, 0) / known.length : null;
+const known = (rows, i) => rows.map((row) => row[i]).filter((value) => value !== null);
+function middle(chart, rows, i) {  // the mean of seeds, the median of timed steps
+  const values = known(rows, i).sort((a, b) => a - b), n = values.length;
+  if (!n) return null;
+  return chart.middle === "median" ? (values[(n - 1) >> 1] + values[n >> 1]) / 2 : values.reduce((a, b) => a + b) / n;
 }
 
 // --- one chart ---
@@ -33,7 +35,8 @@ function ticks(low, high, log) {
     const found = [];
     for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++)
       for (const digit of high / low > 1000 ? [1] : [1, 2, 5]) found.push(digit * 10 ** power);
-    return found.filter((tick) => tick >= low * 0.999 && tick <= high * 1.001);
+    const inside = found.filter((tick) => tick >= low * 0.999 && tick <= high * 1.001);
+    if (inside.length > 1) return inside;
   }
   const rough = (high - low) / 5 || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -52,7 +55,7 @@ function draw(plot, chart, quantity, state) {
   const all = Object.values(values).flat(2).filter((value) => value !== null);
   let low = Math.min(...all), high = Math.max(...all);
   const log = chart.log.includes(quantity) && low > 0 && high > low;
-  if (!log) { const room = 0.04 * (high - low || 1); low -= room; high += room; }
+  if (!log) { const room = 0.04 * (high - low || Math.abs(high) || 1); low -= room; high += room; }
   const scale = (value) => log ? Math.log(value) : value;
   const y = (value) => box.bottom - (box.bottom - box.top) * (scale(value) - scale(low)) / (scale(high) - scale(low));
   const x = (i) => last ? box.left + (box.right - box.left) * i / last : (box.left + box.right) / 2;
@@ -83,14 +86,14 @@ function draw(plot, chart, quantity, state) {
     const rows = values[variant], colour = chart.colours[variant];
     const group = drawn("g", { "data-variant": variant });
     if (state.only && state.only !== variant) group.setAttribute("class", "faded");
-    const means = chart.x.map((_, i) => mean(rows, i));
+    const means = chart.x.map((_, i) => middle(chart, rows, i));
     if (state.seeds) {
       for (const row of rows) group.append(drawn("path", { class: "seed", d: path(row), stroke: colour }));
     } else if (rows.length > 1 && !chart.steps.includes(quantity)) {
-      const known = chart.x.map((_, i) => i).filter((i) => means[i] !== null);
+      const whole = chart.x.map((_, i) => i).filter((i) => means[i] !== null);
       const edge = (pick, order) => order.map((i) =>
-        `${x(i)},${y(pick(...rows.map((row) => row[i]).filter((value) => value !== null)))}`);
-      const around = [...edge(Math.max, known), ...edge(Math.min, [...known].reverse())];
+        `${x(i)},${y(pick(...known(rows, i)))}`);
+      const around = [...edge(Math.max, whole), ...edge(Math.min, [...whole].reverse())];
       group.append(drawn("polygon", { class: "band", points: around.join(" "), fill: colour }));
     }
     group.append(drawn("path", { class: "line", d: path(means), stroke: colour }));
@@ -99,15 +102,16 @@ function draw(plot, chart, quantity, state) {
     });
     svg.append(group);
     const end = means.findLast((value) => value !== null);
-    if (end !== undefined && end !== null) ends.push({ variant, colour, at: y(end) });
+    if (end !== undefined) ends.push({ variant, colour, own: y(end), at: y(end) });
   }
   if (names) {
     ends.sort((a, b) => a.at - b.at).forEach((end, i) => { if (i) end.at = Math.max(end.at, ends[i - 1].at + 14); });
-    const over = ends.length ? Math.max(0, ends[ends.length - 1].at - box.bottom) : 0;
-    for (const end of ends) {
+    for (const [i, end] of ends.entries()) {
+      const at = Math.min(end.at, box.bottom - 14 * (ends.length - 1 - i));
       const faded = state.only && state.only !== end.variant ? " faded" : "";
-      svg.append(drawn("circle", { class: faded, cx: box.right + 9, cy: end.at - over, r: 4, fill: end.colour }),
-        drawn("text", { class: `name${faded}`, x: box.right + 16, y: end.at - over + 4 }, end.variant));
+      svg.append(drawn("line", { class: faded, x1: box.right, x2: box.right + 9, y1: end.own, y2: at, stroke: end.colour }),
+        drawn("circle", { class: faded, cx: box.right + 9, cy: at, r: 4, fill: end.colour }),
+        drawn("text", { class: `name${faded}`, x: box.right + 16, y: at + 4 }, end.variant));
     }
   }
   const rule = (i, kind) => svg.append(drawn("line", { class: kind, x1: x(i), x2: x(i), y1: box.top, y2: box.bottom }));
@@ -118,9 +122,9 @@ function draw(plot, chart, quantity, state) {
     const frame = svg.getBoundingClientRect();
     const across = (event.clientX - frame.x) * width / frame.width, down = (event.clientY - frame.y) * height / frame.height;
     const i = last ? Math.min(last, Math.max(0, Math.round((across - box.left) / (box.right - box.left) * last))) : 0;
-    const near = variants.map((variant) => [variant, mean(values[variant], i)]).filter(([, value]) => value !== null)
+    const near = variants.map((variant) => [variant, middle(chart, values[variant], i)]).filter(([, value]) => value !== null)
       .map(([variant, value]) => [variant, Math.abs(y(value) - down)]).sort((a, b) => a[1] - b[1])[0];
-    return [i, near && near[1] < 40 ? near[0] : null];
+    return [i, near && near[1] < (event.pointerType === "touch" ? 12 : 40) ? near[0] : null];
   };
 }
 
@@ -159,23 +163,29 @@ function explore(box) {
   if (chart.draw) box.append(beTheText());
   box.addEventListener("keydown", (event) => { if (event.key === "Escape" && state.only) isolate(state.only); });
 
+  function told(rows, i) {  // some seeds may have diverged by then
+    const left = known(rows, i).length, some = left && left < rows.length ? ` (${left} of ${rows.length})` : "";
+    return digits(middle(chart, rows, i)) + some;
+  }
+
   function figure(first) {
     const select = element("select", { "aria-label": "Quantity" });
     for (const [name, label] of Object.entries(chart.labels))
       select.append(element("option", { value: name, selected: name === first }, label));
-    const plot = element("div", { class: "plot", tabindex: "0", role: "group" });
+    const plot = element("div", { class: "plot", tabindex: "0", role: "slider", "aria-valuemin": 0, "aria-valuemax": last });
     const readout = element("p", { class: "readout" });
     const redraw = () => {
       draw(plot, chart, select.value, state);
       const i = state.at ?? state.stop, shown = variants.filter((name) => !state.only || name === state.only);
       readout.replaceChildren(element("span", {}, `${chart.axis.split(" (")[0]} ${chart.x[i]}:`), ...shown.flatMap((name) =>
-        [" ", element("span", {}, swatch(chart.colours[name]), `${name} ${digits(mean(chart.values[select.value][name] ?? [], i))}`)]));
-      plot.setAttribute("aria-label", `${chart.labels[select.value]} by ${chart.axis}. ${readout.textContent
-        } Left and right arrows move the rule.`);
+        [" ", element("span", {}, swatch(chart.colours[name]), `${name} ${told(chart.values[select.value][name] ?? [], i)}`)]));
+      plot.setAttribute("aria-label", `${chart.labels[select.value]} by ${chart.axis}`);
+      plot.setAttribute("aria-valuenow", i);
+      plot.setAttribute("aria-valuetext", readout.textContent);
     };
     const move = (i) => { if (i !== state.at) { state.at = i; for (const other of redraws) other(); } };
-    plot.addEventListener("pointermove", (event) => move(plot.place(event)[0]));
-    plot.addEventListener("pointerleave", () => move(null));
+    for (const kind of ["pointermove", "pointerdown"]) plot.addEventListener(kind, (event) => move(plot.place(event)[0]));
+    plot.addEventListener("pointerleave", (event) => { if (event.pointerType !== "touch") move(null); });
     plot.addEventListener("click", (event) => { const [, variant] = plot.place(event); if (variant) isolate(variant); });
     plot.addEventListener("keydown", (event) => {
       const at = state.at ?? state.stop;
@@ -205,7 +215,7 @@ function explore(box) {
     const slider = element("input", { type: "range", min: 0, max: last, value: last, "aria-label": "Stop at epoch" });
     const rank = () => {
       state.stop = Number(slider.value);
-      const at = Object.fromEntries(variants.map((name) => [name, mean(chart.values.test_accuracy[name], state.stop)]));
+      const at = Object.fromEntries(variants.map((name) => [name, middle(chart, chart.values.test_accuracy[name], state.stop)]));
       told.textContent = chart.x[state.stop];
       slider.setAttribute("aria-valuetext", `epoch ${chart.x[state.stop]}`);
       return ranked(at, list);
@@ -298,11 +308,12 @@ function whatIf(box) {
   const write = () => {
     const given = value.value.trim(), is = now();
     const number = typeof is === "number" && given && !Number.isFinite(Number(given));
-    const list = Array.isArray(is) && given && !/^\[.*\]$/.test(given);
-    fault.textContent = number ? "A number is expected here." : list ? "A list is expected, such as [0,1,2]."
+    const list = Array.isArray(is) && given && !/^\[\s*[^\s,]+(\s*,\s*[^\s,]+)*\s*\]$/.test(given);
+    const switched = typeof is === "boolean" && given && !/^(true|false)$/.test(given);
+    fault.textContent = switched ? "Write true or false." : number ? "A number is expected here." : list ? "A list is expected, such as [0,1,2]."
       : /['"\n]/.test(given) ? "Leave out quotes." : "";
     code.textContent = fault.textContent ? "" : `dvc exp run -S '${exercise.value}.${key.value}=${
-      (given || JSON.stringify(is)).replaceAll(" ", "")}' compare@${exercise.value}`;
+      given || JSON.stringify(is)}' compare@${exercise.value}`;
   };
   const keys = () => {
     const names = Object.keys(changeable[exercise.value]);
@@ -316,7 +327,7 @@ function whatIf(box) {
   value.addEventListener("input", write);
   box.append(element("label", {}, "Exercise ", exercise), element("label", {}, "Parameter ", key),
     element("label", {}, "Value ", value), fault, code, element("p", {}, "Then ", element("code", {}, "dvc metrics diff"),
-      " shows what moved, and ", element("code", {}, "make review BASE=HEAD"), " whether for a reason."));
+      " shows what moved, and ", element("code", {}, "make review BASE=HEAD"), " whether beyond chance."));
   copyable(code);
   keys();
 }
@@ -328,6 +339,7 @@ for (const box of document.querySelectorAll(".what-if-box")) whatIf(box);
 for (const pictures of document.querySelectorAll("details.pictures")) pictures.open = false;
 document.getElementById("class-mode").addEventListener("change", (event) => {
   document.body.classList.toggle("guessing", event.target.checked);
+  for (const shown of document.querySelectorAll(".guess [open], .tile[open]")) shown.open = false;
   for (const made of document.querySelectorAll(".tells select")) {  // an order or a choice that tells
     made.selectedIndex = 0;
     made.dispatchEvent(new Event("change"));

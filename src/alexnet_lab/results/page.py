@@ -82,7 +82,10 @@ def page(content: Content) -> str:
     """The whole page as HTML."""
     effects = [e for s in content.mains if (e := pieces.main_effect(s, content.of_the_text))]
     remarks = report.remarks(content.study, content.topics)
-    data = {"charts": content.charts, "changeable": explore.changeable(content.study)}
+    drawn = content.charts
+    if not content.of_the_text:  # the game is about its order
+        drawn = {name: chart and chart | {"draw": None} for name, chart in drawn.items()}
+    data = {"charts": drawn, "changeable": explore.changeable(content.study)}
     return TEMPLATES.get_template("page.html").render(
         content=content,
         style=(FOLDER / "page.css").read_text(encoding="utf-8"),
@@ -110,12 +113,14 @@ def _answer(content: Content, of_the_study: bool) -> str:
     ledger = content.ledger.values()
     said = [f.verdict for f in ledger if isinstance(f.claim, Order | More | Below)]
     printed = [f.verdict for f in ledger if isinstance(f.claim, Value | Difference | Ratio)]
-    return (
-        f"The text’s directions hold {_often(said, claims.CONFIRMED)}, its numbers "
-        f"{_often(printed, claims.COMPATIBLE)}: of the text’s {len(said)} statements "
-        f"{said.count(claims.CONFIRMED)} hold, of its {len(printed)} printed numbers one more run "
-        f"of ours could give {printed.count(claims.COMPATIBLE)}."
-    )
+    halves = [
+        (said, claims.CONFIRMED, "directions", "statements hold"),
+        (printed, claims.COMPATIBLE, "numbers", "printed numbers could be one more run of ours"),
+    ]
+    halves = [half for half in halves if half[0]]
+    often = ", its ".join(f"{what} hold {_often(found, good)}" for found, good, what, _ in halves)
+    counts = ", ".join(f"{f.count(good)} of {len(f)} {words}" for f, good, _, words in halves)
+    return f"The text’s {often}: {counts}."
 
 
 def _often(verdicts: list[str], good: str) -> str:
