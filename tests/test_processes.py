@@ -93,9 +93,10 @@ def numbers_of(number: int) -> Iterator[int]:
     yield number
 
 
-def test_it_works_only_when_asked() -> None:
+def test_it_works_only_when_asked(tmp_path: Path) -> None:
+    with Remote(partial(slow, 0, tmp_path / "mark")) as remote:
+        assert not remote.pipe.poll(1.0) and not (tmp_path / "mark").exists()
     with Remote(partial(count, 0, 2)) as remote:
-        assert not remote.pipe.poll(1.0)
         for _ in range(2):
             remote.ask()
             assert remote.answer() is not None
