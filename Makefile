@@ -5,6 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 BASE ?= origin/main
+EXTRAS ?= dev
 
 # Into .venv, whatever a user's own settings of pip and Python say.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_DRY_RUN PIP_NO_DEPS
@@ -23,7 +24,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 git:
-	@git status --short 2>&1 | grep -A9 dubious && exit 1; git cat-file -e HEAD:./params.yaml 2> /dev/null || { echo "git has no commit of this folder,\
+	@LC_ALL=C git status --short 2>&1 | grep -A9 dubious && exit 1; git cat-file -e HEAD:./params.yaml 2> /dev/null || { echo "git has no commit of this folder,\
 	  and DVC needs one: git clone the project, or git init && git add . && git commit -m start"; exit 1; }
 
 setup: .venv/.ready ## create .venv with exactly pinned versions: a minute, some GB
@@ -34,8 +35,8 @@ setup: .venv/.ready ## create .venv with exactly pinned versions: a minute, some
 	@case "$$PWD" in *[:\\\$${}]*) printf '%s\n' "A folder's name has one of : \\ \$$ { }, which Python's tools \
 	cannot take. Move the project: $$PWD"; exit 1;; esac
 	$(PYTHON) -m venv .venv
-	@$(PIP) uv && $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]' || \
-	  { echo "uv could not install it: pip does, in two minutes"; $(PIP) -e '.[dev]'; }
+	@$(PIP) uv && $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS)]' || \
+	  { echo "uv could not install it: pip does, in two minutes"; $(PIP) -e '.[$(EXTRAS)]'; }
 	@cp environment.pth "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')/alexnet_lab.pth"
 	@$(BIN)/python -m alexnet_lab.results.page > .venv/plots.html
 	@touch $@
@@ -94,7 +95,7 @@ bench: git setup ## our engine against the usual way, the store's worth, and sca
 	$(BIN)/python -m benchmarks.reuse --out metrics/reuse.json
 	$(BIN)/python -m benchmarks.scale --out metrics/scale.json
 
-review: git setup ## Markdown: what moved against BASE (origin/main), and whether for a reason
+review: git setup ## Markdown: what moved against BASE (origin/main), and whether beyond chance
 	@$(BIN)/python -m alexnet_lab.results.review "$(BASE)"
 	@echo && echo "### Parameters" && echo && dvc params diff --md "$(BASE)"
 

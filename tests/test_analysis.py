@@ -435,6 +435,9 @@ def test_a_variant_of_several_networks_is_read_as_one_for_each(tmp_path: Path) -
     assert rows["variant"].tolist() == ["cpu", "one_tower, gpu", "two_towers, gpu"]
     assert rows["network"].tolist() == ["one_tower", *both]
     assert rows["stage"].tolist() == ["cpu", "towers", "towers"]
+    targets["towers"] = Target(device="cpu", networks=both)  # as `cpu`, which times one alone
+    rows = read_benchmark(tmp_path, targets)
+    assert rows["variant"].tolist() == ["cpu", "one_tower, cpu", "two_towers, cpu"]
     (tmp_path / "here.csv").write_bytes((tmp_path / "towers.csv").read_bytes())
     rows = read_benchmark(tmp_path, targets | {"here": targets["towers"]})
     assert rows["variant"].tolist()[1:] == [f"{n}, {s}" for s in ("towers", "here") for n in both]

@@ -467,6 +467,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 FADED = (
     "[...document.querySelectorAll('{} .plot')].map((p) => p.querySelectorAll('g.faded').length)"
 )
+MAIN = "#schedules > .explore"  # without its control
 LIVE = "document.getElementById('live').textContent"
 
 
@@ -550,11 +551,11 @@ class TestInABrowser:
     ) -> None:
         browser.open(path)
         browser.click("#schedules [data-variant=cosine]")
-        assert browser.run(FADED.format("#schedules")) == [4, 4]
+        assert browser.run(FADED.format(MAIN)) == [4, 4]
         assert browser.run(FADED.format("#augmentation > .explore")) == [0, 0]
         assert browser.run(LIVE).startswith("Only cosine is shown")
         browser.click("#schedules .show-all")
-        assert browser.run(FADED.format("#schedules")) == [0, 0]
+        assert browser.run(FADED.format(MAIN)) == [0, 0]
         assert browser.run(LIVE) == "All variants are shown."
 
     def test_and_by_the_keyboard(self, browser: Browser, path: Path) -> None:
@@ -562,11 +563,11 @@ class TestInABrowser:
         button = "document.querySelector('#schedules [data-variant=step]')"
         browser.run(f"{button}.focus()")
         browser.press("Enter")
-        assert browser.run(FADED.format("#schedules")) == [4, 4]
+        assert browser.run(FADED.format(MAIN)) == [4, 4]
         assert browser.run(f"{button}.getAttribute('aria-pressed')") == "true"
         assert browser.run(f"getComputedStyle({button}).outlineStyle") == "solid"
         browser.press("Escape")
-        assert browser.run(FADED.format("#schedules")) == [0, 0]
+        assert browser.run(FADED.format(MAIN)) == [0, 0]
 
     def test_and_by_a_click_on_its_line(self, browser: Browser, path: Path) -> None:
         browser.open(path)
@@ -592,7 +593,8 @@ class TestInABrowser:
             mean = rows[rows["epoch"] == 2]["test_accuracy"].mean()
             assert f"{variant} {mean:.4g}" in told
         assert browser.run(LIVE) == told
-        assert browser.run("document.querySelectorAll('#schedules .plot .rule').length") == 2
+        lines = f"document.querySelectorAll('{MAIN} .plot .rule').length"
+        assert browser.run(lines) == 2
 
     def test_a_quantity_is_chosen(self, browser: Browser, path: Path) -> None:
         browser.open(path)
@@ -611,10 +613,10 @@ class TestInABrowser:
     def test_stopping_earlier_ranks_the_variants_anew(self, browser: Browser, path: Path) -> None:
         browser.open(path)
         ranking = (
-            "[...document.querySelectorAll('#schedules .stop-at li')].map((l) => l.dataset.variant)"
+            f"[...document.querySelectorAll('{MAIN} .stop-at li')].map(l => l.dataset.variant)"
         )
         at_end = browser.run(ranking)
-        browser.run("document.querySelector('#schedules .stop-at input').focus()")
+        browser.run(f"document.querySelector('{MAIN} .stop-at input').focus()")
         browser.press("Home")
         at_start = browser.run(ranking)
         for order, epoch in ((at_start, 1), (at_end, 50)):
@@ -625,7 +627,8 @@ class TestInABrowser:
             assert order == sorted(means, key=lambda v: -means[v])
         assert at_start[0] != at_end[0]
         assert browser.run(LIVE).startswith(f"After epoch 1: {at_start[0]}")
-        assert browser.run("document.querySelectorAll('#schedules .plot .stop').length") == 2
+        lines = f"document.querySelectorAll('{MAIN} .plot .stop').length"
+        assert browser.run(lines) == 2
 
     def test_one_draws_as_the_text_did(self, browser: Browser, path: Path) -> None:
         browser.open(path)

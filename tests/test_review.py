@@ -159,8 +159,11 @@ def test_the_first_line_names_the_parameters_that_moved_it(
 def test_verdicts_are_those_of_the_runs_as_they_are_now(study: Study) -> None:
     """Not those of metrics/claims.json: the report may not have run since."""
     claim = "{kind: below, says: x, place: y, quantity: final_accuracy, of: relu, below: 97}"
-    Path("claims.yaml").write_text(f"activation: {{claims: {{a: {claim}}}}}")
-    old = {"activation_a": {"verdict": "old"}, "benchmark_b": {"verdict": "old"}}
+    within = "{kind: within, says: x, place: y, value: 1, quotient: [1, 1]}"
+    Path("claims.yaml").write_text(
+        f"activation: {{claims: {{a: {claim}}}}}\nbenchmark: {{claims: {{b: {within}}}}}"
+    )
+    old = {key: {"verdict": "old"} for key in ("activation_a", "benchmark_b", "activation_gone")}
     LEDGER.write_text(json.dumps(old))
 
     def verdicts() -> list[str]:

@@ -26,23 +26,33 @@ def first_layer(run: Run, store: Store, kept: Path) -> list[Row]:
     """
     end = run.names[-1]
     state = store.state(end)
-    if state is None:
+    if not state:
         if rows := [row for row in _committed(kept) if row.get("name") == end]:
             variant = rows[0]["variant"]  # another one of the same recipe has the same rows
             rows = [row for row in rows if row["variant"] == variant]
             return [{key: row[key] for key in ("name", "shape", "weights")} for row in rows]
         console.say(f"{run.title}: trained again, for its weights")
-        again = Store(store.folder / "again")  # without records: what is known is not trained
-        for _ in carry_out(run, again, frozenset([end])):
-            pass
-        state = again.state(end) or b""
-        store.keep_state(end, state)
-        shutil.rmtree(again.folder, ignore_errors=True)
+        state = _trained_again(run, store)
     parts = torch.load(io.BytesIO(state), "cpu", weights_only=True)
     weights = next(iter(parts["classifier"].values()))
     shape = " ".join(map(str, weights.shape[1:]))
     texts = (" ".join(f"{w:.4g}" for w in row.tolist()) for row in weights.flatten(1))
     return [{"name": end, "shape": shape, "weights": text} for text in texts]
+
+
+def _trained_again(run: Run, store: Store) -> bytes:
+    """The state of a run's end, in a store without records: what is known would not be trained."""
+    end = run.names[-1]
+    with store.lock(end):
+        if state := store.state(end):  # by the process that we waited for
+            return state
+        again = Store(store.folder / "again" / end)
+        for _ in carry_out(run, again, frozenset([end])):
+            pass
+        state = again.state(end) or b""
+        store.keep_state(end, state)
+        shutil.rmtree(again.folder, ignore_errors=True)
+        return state
 
 
 def _committed(path: Path) -> list[Row]:

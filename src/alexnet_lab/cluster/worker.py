@@ -39,7 +39,8 @@ class Terms(WorkerPlugin):  # type: ignore[misc]
         """Let the worker take tasks, or say why not."""
         self.shares = False
         try:
-            self.hardware, self.shares = this_machine(), the_store().has_state(self.token)
+            self.hardware = this_machine()
+            self.shares = the_store().state(self.token) is not None
             reason = next(self.objections(), "")
         except UserError as error:
             reason = str(error)

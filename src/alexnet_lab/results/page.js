@@ -184,8 +184,11 @@ function explore(box) {
       plot.setAttribute("aria-valuetext", readout.textContent);
     };
     const move = (i) => { if (i !== state.at) { state.at = i; for (const other of redraws) other(); } };
-    for (const kind of ["pointermove", "pointerdown"]) plot.addEventListener(kind, (event) => move(plot.place(event)[0]));
-    plot.addEventListener("pointerleave", (event) => { if (event.pointerType !== "touch") move(null); });
+    // A tap has no move, and its leave says nothing. With a mouse, a redraw on its press would swallow the click.
+    const touched = (event) => event.pointerType === "touch";
+    plot.addEventListener("pointermove", (event) => move(plot.place(event)[0]));
+    plot.addEventListener("pointerdown", (event) => { if (touched(event)) move(plot.place(event)[0]); });
+    plot.addEventListener("pointerleave", (event) => { if (!touched(event)) move(null); });
     plot.addEventListener("click", (event) => { const [, variant] = plot.place(event); if (variant) isolate(variant); });
     plot.addEventListener("keydown", (event) => {
       const at = state.at ?? state.stop;
@@ -220,7 +223,7 @@ function explore(box) {
       slider.setAttribute("aria-valuetext", `epoch ${chart.x[state.stop]}`);
       return ranked(at, list);
     };
-    slider.addEventListener("input", () => { rank(); refresh(); });
+    slider.addEventListener("input", () => { state.at = null; rank(); refresh(); });
     slider.addEventListener("change", () => say(`After epoch ${told.textContent}: ${rank().join(", ")}.`));
     rank();
     return element("div", { class: "game stop-at" }, element("h4", {}, "Stop at epoch ", told), slider, list,
@@ -308,7 +311,10 @@ function whatIf(box) {
   const write = () => {
     const given = value.value.trim(), is = now();
     const number = typeof is === "number" && given && !Number.isFinite(Number(given));
-    const list = Array.isArray(is) && given && !/^\[\s*[^\s,]+(\s*,\s*[^\s,]+)*\s*\]$/.test(given);
+    const inside = given.slice(1, -1).split(",").map((part) => part.trim());
+    const numbers = Array.isArray(is) && is.length && is.every((each) => typeof each === "number");
+    const list = Array.isArray(is) && given && (!/^\[.*\]$/.test(given)
+      || numbers && !inside.every((part) => part && Number.isFinite(Number(part))));
     const switched = typeof is === "boolean" && given && !/^(true|false)$/.test(given);
     fault.textContent = switched ? "Write true or false." : number ? "A number is expected here." : list ? "A list is expected, such as [0,1,2]."
       : /['"\n]/.test(given) ? "Leave out quotes." : "";

@@ -118,6 +118,8 @@ def _answer(content: Content, of_the_study: bool) -> str:
         (printed, claims.COMPATIBLE, "numbers", "printed numbers could be one more run of ours"),
     ]
     halves = [half for half in halves if half[0]]
+    if not halves:
+        return " ".join(section.headline for section in content.mains)
     often = ", its ".join(f"{what} hold {_often(found, good)}" for found, good, what, _ in halves)
     counts = ", ".join(f"{f.count(good)} of {len(f)} {words}" for f, good, _, words in halves)
     return f"The text’s {often}: {counts}."

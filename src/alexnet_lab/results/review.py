@@ -27,7 +27,7 @@ from alexnet_lab.params.study import Exercise, Study
 from alexnet_lab.results import report
 from alexnet_lab.results.explore import leaves
 from alexnet_lab.results.quantities import QUANTITIES
-from alexnet_lab.results.runs import Runs, read, runs_of
+from alexnet_lab.results.runs import read, runs_of
 from alexnet_lab.results.sections import training_section
 from alexnet_lab.results.statistics import Sample, judge, level_of_each
 from alexnet_lab.results.tables import frame, markdown, plus_minus
@@ -68,11 +68,12 @@ def changes(study: Study, base: Files, now: Files) -> tuple[list[Change], list[s
             if lacking := [(at, path) for at in both for path in paths if path not in both[at]]:
                 notes.append(f"{title}: the {lacking[0][0]} has no {lacking[0][1]}.")
                 continue
-            runs = [_runs(exercise, *(files[path] for path in paths)) for files in both.values()]
-            columns = {*runs[0].curves, *runs[0].timing}
+            frames = [[_frame(files[path]) for path in paths] for files in both.values()]
+            columns = {column for frame in frames[0] for column in frame}
             if missing := [name for name in NEEDED if name not in columns]:
                 notes.append(f"{title}: the base's files have no {missing[0]} yet.")
                 continue
+            runs = [runs_of(exercise, *each) for each in frames]
             old, new = (
                 QUANTITIES["window_accuracy"].compute(each).droplevel("variant") for each in runs
             )
@@ -92,9 +93,8 @@ def changes(study: Study, base: Files, now: Files) -> tuple[list[Change], list[s
     return moved, notes
 
 
-def _runs(exercise: Exercise, curves: str, timing: str) -> Runs:
-    frames = [pd.read_csv(io.StringIO(text)).assign(variant="") for text in (curves, timing)]
-    return runs_of(exercise, *frames)
+def _frame(text: str) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(text)).assign(variant="")
 
 
 def table(moved: list[Change]) -> pd.DataFrame:
@@ -186,11 +186,16 @@ def changed(before: dict[str, Any], now: dict[str, Any]) -> pd.DataFrame:
 
 
 def ledger(study: Study) -> dict[str, Any]:
-    """Every claim's entry by the runs as they are now: the `report` stage may not have run yet."""
-    found = read_json(LEDGER) if LEDGER.exists() else {}
+    """Every claim's entry by the runs as they are now: the `report` stage may not have run yet.
+
+    The benchmark's are as it left them, and so are those of runs that cannot be read.
+    """
     topics = params.load_claims(study)
+    known = {f"{name}_{claim}" for name, topic in topics.items() for claim in topic.claims}
+    old = read_json(LEDGER) if LEDGER.exists() else {}
+    found = {key: row for key, row in old.items() if key in known}
     for name, exercise in study.exercises.items():
-        with suppress(UserError):  # a file is missing, as the notes say
+        with suppress(UserError, KeyError):  # a file is missing, or of older columns
             runs = read(exercise, *(Path("metrics", kind, name) for kind in ("runs", "timing")))
             found |= report.ledger([training_section(name, topics[name], runs)])
     return found

@@ -24,8 +24,9 @@ PUBLISHED = Path(__file__).with_name("published.csv")  # on 224×224 images, mea
 def read_benchmark(folder: Path, variants: Mapping[str, Target]) -> pd.DataFrame:
     """Read the benchmark's files of one kind; ``stage`` is the variant that wrote a row.
 
-    ``variant`` is its name, or, if it times several networks, the network and the device. Rows of
-    before there was a peak have none. UserError if a file is missing.
+    ``variant`` is its name, or, if it times several networks, the network and the device, or the
+    stage if another one times that as well. Rows of before there was a peak have none. UserError if
+    a file is missing.
     """
     rows = read_runs(folder, variants).rename(columns={"variant": "stage"})
     targets = rows["stage"].map(variants)
@@ -35,8 +36,8 @@ def read_benchmark(folder: Path, variants: Mapping[str, Target]) -> pd.DataFrame
     rows["network"] = rows["network"].fillna(first) if "network" in rows else first
     device = targets.map(lambda target: "gpu" if target.device == "cuda" else target.device)
     alone = targets.map(lambda target: len(target.networks) == 1)
-    shared = rows["stage"].groupby([rows["network"], device]).transform("nunique") > 1
-    where = rows["stage"].where(shared, device)
+    several = rows["stage"].mask(alone).groupby([rows["network"], device]).transform("nunique")
+    where = rows["stage"].where(several > 1, device)
     rows["variant"] = rows["stage"].where(alone, rows["network"] + ", " + where)
     return rows
 
