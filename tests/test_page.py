@@ -612,9 +612,8 @@ class TestInABrowser:
 
     def test_stopping_earlier_ranks_the_variants_anew(self, browser: Browser, path: Path) -> None:
         browser.open(path)
-        ranking = (
-            f"[...document.querySelectorAll('{MAIN} .stop-at li')].map(l => l.dataset.variant)"
-        )
+        rows = f"document.querySelectorAll('{MAIN} .stop-at li')"
+        ranking = f"[...{rows}].map((row) => row.dataset.variant)"
         at_end = browser.run(ranking)
         browser.run(f"document.querySelector('{MAIN} .stop-at input').focus()")
         browser.press("Home")
