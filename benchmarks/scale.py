@@ -56,6 +56,7 @@ LIKE = {  # its networks
     "repair": "batchnorm",
     "modern": "batchnorm",
     "dropout": "augmentation",
+    "low_rate": "schedules",
     "depth": "activation",
 }
 

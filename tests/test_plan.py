@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -195,7 +196,9 @@ def test_the_plan_is_of_the_stages_that_a_what_if_changes(
     assert schedules == [2 * epochs for epochs in (50, 40, 49, 49, 50)]
     assert to_train["rates@with_bn"] == to_train["dropout@dropout_0_5"] == 0
     epochs = {"activation": 15, "augmentation": 80, "batchnorm": 40}
-    epochs |= {"rates": 80, "repair": 60, "dropout": 60, "depth": 45, "modern": 120}  # the controls
+    # The controls.
+    epochs |= {"rates": 80, "repair": 60, "dropout": 60, "low_rate": 134}
+    epochs |= {"depth": 45, "modern": 120}
     for exercise, each in epochs.items():
         rows_of_it = [n for name, n in to_train.items() if name.split("@")[0] == exercise]
         assert sum(rows_of_it) == 2 * each, exercise
@@ -236,6 +239,14 @@ def test_every_exercise_can_be_drawn_after_one_epoch(exercise: str, site: Site) 
         if isinstance(PANELS[name], Lines)
     ]
     assert len([axis for axis in figure.axes if axis.get_title(loc="left")]) == len(curves) > 1
+
+
+def test_an_exercise_that_shows_dots_alone_has_its_accuracy_drawn(site: Site) -> None:
+    exercise = site.study.exercise("activation")
+    compare = exercise.compare.model_copy(update={"panels": ("window_accuracy",)})
+    known = learn(site.runs("activation", "relu", "fp32")[0], site, (1,))
+    figure = figure_of(exercise.model_copy(update={"compare": compare}), {"relu": known})
+    assert figure.axes[0].get_title(loc="left") == "Test accuracy"
 
 
 def test_progress_prints_a_table_and_draws_what_has_begun(
@@ -290,12 +301,19 @@ def test_bars_show_only_what_was_trained_without_a_terminal(
 
 
 @pytest.mark.usefixtures("project")
+def test_a_stage_whose_code_or_data_changed_is_due(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = [SimpleNamespace(name=name) for name in ("activation@tanh", "report")]
+    monkeypatch.setattr(plan, "stale_stages", lambda: stale)
+    raw = plan.read_yaml(Path("params.yaml"))
+    assert plan.due_stages(site.study, raw) == {("activation", "tanh")}
+
+
+@pytest.mark.usefixtures("project")
 def test_a_target_that_is_no_exercise_is_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="'report' is no exercise and no variant of one; there are"):
         planned(site, monkeypatch, "seeds=[0,3]", target="report")
-
-
-UNLIKE = "git has no times of such a machine."
 
 
 @pytest.mark.usefixtures("project")
@@ -305,22 +323,22 @@ UNLIKE = "git has no times of such a machine."
         ("", "how long is not known, since git has no times of such a machine."),
         (
             "activation",
-            "more than 60 s with 1 at once; of some, git has no times of such a machine.",
+            "more than 30 s with 2 at once; of some, git has no times of such a machine.",
         ),
-        ("[a-z]", "{all} with 1 at once, by past seconds."),
+        ("[a-z]", "{all} with 2 at once, by past seconds."),
     ],
 )
 def test_the_plan_says_how_long_as_far_as_git_has_times(
     timed: str, said: str, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two seconds an epoch; activation has 15 of a seed, two seeds."""
-    monkeypatch.setenv("ALEXNET_LAB_WORKERS", "1")
+    """Two seconds an epoch, two at once; activation has 15 of a seed, two seeds."""
+    monkeypatch.setenv("ALEXNET_LAB_WORKERS", "2")
     times = [2.0]
     monkeypatch.setattr(
         plan, "past_seconds", lambda name, *_: times if timed and re.match(timed, name) else []
     )
     *lines, last = planned(site, monkeypatch, "seeds=[0,3]")
     to_train = sum(int(line.split()[3]) for line in lines if "@" in line)
-    assert last.endswith(f" are to train: {said.format(all=duration(2 * to_train))}")
+    assert last.endswith(f" are to train: {said.format(all=duration(to_train))}")
     nothing = next(line.split() for line in lines if "rates@with_bn " in line)
     assert nothing[3] == "0" and " ".join(nothing[5:]) == "0 s"
