@@ -68,7 +68,8 @@ def test_fifty_steps_give_the_losses_of_the_reference(
 ) -> None:
     """Rounding grows: with batch norm and a rate of 0.01, the reference's own losses in float32
     and float64 differ by 0.05 after 50 steps. So float64 shows that the loops are the same, and
-    float32, at a lower rate, how near the engine is.
+    float32, at a lower rate, how near the engine is, for as long as rounding is small: on a CPU
+    without bf16, batch norm's losses agree to 5e-7 for 31 steps and differ by 0.003 after 48.
     """
     make_deterministic(1)
     data = first(50 * 8, mnist if exercise == "activation" else cifar10)
@@ -96,7 +97,8 @@ def test_fifty_steps_give_the_losses_of_the_reference(
     monkeypatch.setattr(steps, "F", Recorded(losses))
     learner.train_epoch()
     assert len(losses) == 50
-    assert losses == pytest.approx(expected, abs=1e-4, rel=0)
+    same = 25 if dtype == torch.float32 else 50
+    assert losses[:same] == pytest.approx(expected[:same], abs=1e-5, rel=0)
     moved = (learner.classifier.first_weight - first_before).abs().max().item()
     assert moved > 1e-4  # so the fifty steps did learn
 
