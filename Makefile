@@ -41,7 +41,7 @@ setup: .venv/.ready ## create .venv with exactly pinned versions: a minute, some
 	@$(BIN)/python -m alexnet_lab.results.page > .venv/plots.html
 	@touch $@
 
-demo: git setup ## the five exercises on the sample in git: 3 to 5 minutes, results in demo/
+demo: git setup ## the five exercises on the sample in git: about 4 minutes, results in demo/
 	@rm -rf demo && git init --quiet demo
 	@git ls-files -z -- . ':!metrics' ':!plots' ':!REPORT.md' | tar -c --null -T - | tar -x -C demo
 	@$(BIN)/python -m tools.demo demo

@@ -6,7 +6,7 @@ from pathlib import Path
 from alexnet_lab import cli, console, params
 from alexnet_lab.machine.files import replace, write_json
 from alexnet_lab.results.analysis import compare_variants, metrics, summarize
-from alexnet_lab.results.figures import training_figure
+from alexnet_lab.results.figures import after, training_figure
 from alexnet_lab.results.finding import finding
 from alexnet_lab.results.runs import read
 from alexnet_lab.results.sections import training_answer
@@ -21,6 +21,7 @@ def main() -> None:
     args, study = parser.parse_args(), params.load()
     exercise = study.exercise(args.exercise)
     topic = params.load_claims(study, args.topics)[args.exercise]
+    above = study.exercises.get(topic.under, exercise).variants
     claims = topic.claims.values()
     runs = read(exercise, args.runs, args.timing)
     summary = summarize(runs)
@@ -28,7 +29,7 @@ def main() -> None:
     write_json(summary, args.summary)
     titles = [finding(runs, topic)] + [""] * (len(runs.curves) - 1)  # of `dvc plots`
     replace(args.curves, runs.curves.assign(title=titles).set_index("variant").to_csv)
-    replace(args.plot, training_figure(runs, topic=topic).savefig)
+    replace(args.plot, training_figure(runs, after(above, runs.variants), topic).savefig)
     table = summary_table(summary, runs.compare, brief=True)
     console.show_table(topic.question or args.exercise, table)
     answer = training_answer(summary, compare_variants(runs, claims), runs)

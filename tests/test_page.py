@@ -30,7 +30,7 @@ from alexnet_lab.results.explore import (
     share,
     training_chart,
 )
-from alexnet_lab.results.figures import PALETTE, training_figure
+from alexnet_lab.results.figures import PALETTE, after, training_figure
 from alexnet_lab.results.finding import finding
 from alexnet_lab.results.page import Content, _often, main, page, read_pictures
 from alexnet_lab.results.report import remarks, report
@@ -233,6 +233,13 @@ def test_the_setting_is_that_of_params(study: Study) -> None:
         assert f"{facet} by variant" in steps
     assert "padded poolings" in setting(study, "repair")
     assert "augmented by flip 0.5;" in setting(study, "batchnorm")
+
+
+def test_a_variant_has_one_colour_in_an_exercise_and_its_control() -> None:
+    drawn = data_of(REPORT.read_text())["charts"]
+    main, control = drawn["schedules"]["colours"], drawn["low_rate"]["colours"]
+    assert {*control} < {*main} and all(main[name] == control[name] for name in control)
+    assert after(["a", "b"], ["b", "c"]) == ["a", "b", "c"] and after(["a"], ["b"]) == ["b"]
 
 
 def test_an_answer_in_short_is_said_only_while_its_verdicts_hold(study: Study) -> None:

@@ -1,6 +1,6 @@
 """What the page's script draws: every seed's curves, draws of one run each, what can be changed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from math import inf, isfinite, prod
 from typing import Any
@@ -11,7 +11,7 @@ from alexnet_lab.params.claims import Topic, Topics
 from alexnet_lab.params.recipes import Cnn, Exponential, Mlp, Recipe, Sgd, Step, WarmupCosine
 from alexnet_lab.params.study import Study
 from alexnet_lab.results.analysis import before_divergence
-from alexnet_lab.results.figures import colours
+from alexnet_lab.results.figures import after, colours
 from alexnet_lab.results.quantities import COLUMNS, sample
 from alexnet_lab.results.runs import Runs
 
@@ -28,12 +28,18 @@ IMAGES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 
 def charts(runs: Mapping[str, Runs], topics: Topics, steps: pd.DataFrame) -> dict[str, Chart]:
     """The charts of all exercises, the benchmark's from its timed steps."""
-    training = {name: training_chart(each, topics[name]) for name, each in runs.items()}
+    training = {
+        name: training_chart(each, topics[name], runs.get(topics[name].under, each).variants)
+        for name, each in runs.items()
+    }
     return {"benchmark": benchmark_chart(steps)} | training
 
 
-def training_chart(runs: Runs, topic: Topic) -> Chart:
-    """An exercise's curves: values[quantity][variant] has one list per seed, by epoch."""
+def training_chart(runs: Runs, topic: Topic, above: Sequence[str] = ()) -> Chart:
+    """An exercise's curves: values[quantity][variant] has one list per seed, by epoch.
+
+    A control has the colours of the exercise ``above`` it.
+    """
     curves = before_divergence(runs)
     curves["gap_clean"] = curves["test_loss"] - curves["train_loss_clean"]
     labels = COLUMNS | {"gap_clean": "test less training loss, clean (nats)"}
@@ -45,7 +51,7 @@ def training_chart(runs: Runs, topic: Topic) -> Chart:
         "axis": "epoch",
         "each": "seed",
         "middle": "mean",
-        "colours": colours(runs.variants),
+        "colours": {v: colours(after(above, runs.variants))[v] for v in runs.variants},
         "labels": {name: labels[name] for name in values},
         "log": ["lr"],
         "steps": ["lr"],

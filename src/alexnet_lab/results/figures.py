@@ -6,7 +6,7 @@ that each has a contrast of 3 on white paper and on the page's dark one. A run t
 there, except for its accuracy, and the legend says so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from textwrap import fill
@@ -49,12 +49,23 @@ def colours(variants: Sequence[str]) -> dict[str, str]:
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(variants)}
 
 
+def after(above: Iterable[str], own: Sequence[str]) -> list[str]:
+    """The order by which a control's colours go, so that a variant has that of the exercise above.
+
+    One that repeats none of its variants has an order of its own.
+    """
+    first = list(above)
+    if not {*own} & {*first}:
+        return list(own)
+    return [*first, *(variant for variant in own if variant not in first)]
+
+
 def training_figure(
     runs: Runs, variants: Sequence[str] | None = None, topic: Topic | None = None
 ) -> Figure:
     """The exercise's panels, two per row, under one legend of its variants.
 
-    ``variants`` are all of the exercise's, if some have no runs yet: colours go by their order.
+    ``variants`` are all of the exercise's, and perhaps others: colours go by their order.
     The finding is its title if there is a ``topic``; the verdicts on the text's claims are of one
     family with those of the comparisons.
     """

@@ -4,6 +4,7 @@ From another terminal, or after an interruption: python -m alexnet_lab.results.p
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ from alexnet_lab import cli, console, params
 from alexnet_lab.machine.files import replace
 from alexnet_lab.machine.hardware import this_machine
 from alexnet_lab.params.study import Exercise
-from alexnet_lab.results.figures import training_figure
+from alexnet_lab.results.figures import after, training_figure
 from alexnet_lab.results.panels import PANELS, Lines
 from alexnet_lab.results.runs import runs_of
 from alexnet_lab.runs.records import Record, curves, timing
@@ -41,13 +42,17 @@ def main() -> None:
         if known:
             begun.setdefault(exercise, {})[variant] = known
     console.show_table("Epochs known so far", pd.DataFrame(rows).T)
-    for exercise, records in begun.items():
-        path = args.out / f"{exercise}.png"
-        replace(path, figure_of(study.exercise(exercise), records).savefig)
+    topics = params.load_claims(study)
+    for name, records in begun.items():
+        path, own = args.out / f"{name}.png", study.exercise(name)
+        above = study.exercises.get(topics[name].under, own).variants
+        replace(path, figure_of(own, records, list(above)).savefig)
         console.say(f"{path}")
 
 
-def figure_of(exercise: Exercise, known: dict[str, list[Record]]) -> Figure:
+def figure_of(
+    exercise: Exercise, known: dict[str, list[Record]], above: Sequence[str] = ()
+) -> Figure:
     """The exercise's curves, from the epochs of each variant that has any.
 
     The panels of dots are left out: they stand for runs that have ended.
@@ -59,7 +64,7 @@ def figure_of(exercise: Exercise, known: dict[str, list[Record]]) -> Figure:
         for rows in (curves, timing)
     ]
     runs = runs_of(exercise.model_copy(update={"compare": compare}), *frames)
-    return training_figure(runs, list(exercise.variants))
+    return training_figure(runs, after(above, list(exercise.variants)))
 
 
 if __name__ == "__main__":
