@@ -226,6 +226,22 @@ def test_slices_give_the_plain_loop_and_leave_the_states_of_an_earlier_study(
     assert carried(run, site.store) == (from_nothing(run), [])
 
 
+def test_word_of_an_epoch_may_come_after_the_stretch_has_ended(
+    site: Site, raw: dict[str, Any]
+) -> None:
+    from alexnet_lab.cluster import head
+
+    run, *_ = schedules(site, raw)
+    (piece,) = due = [*stretches([run], branchings([run]), site.store).values()]
+    table = head.Table({each.name: each for each in due})
+    epoch = from_nothing(run)[0] | {"seconds": 1.0}
+    table.epoch(piece, "w", epoch)
+    assert table.tasks[0].completed == 1 and table.tasks[1].description == run.title
+    table.end(piece)
+    table.epoch(piece, "w", epoch)
+    assert table.finished and len(table.tasks) == 1
+
+
 def test_without_the_extra_one_sentence_says_how_to_install_it(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -245,7 +245,9 @@ class Table(Progress):
         self.all = self.add_task("all", total=sum(epochs.values()), worker="")
 
     def epoch(self, piece: Stretch, worker: str, epoch: dict[str, Any]) -> None:
-        """A worker has trained one more epoch of a stretch."""
+        """A worker has trained one more epoch of a stretch; word of it may come after the end."""
+        if piece.name not in self.left:
+            return
         run, number, total = piece.run, epoch["epoch"], piece.run.recipe.epochs
         if piece.name not in self.rows:
             row = self.add_task(run.title, total=total, completed=number - 1, worker=worker)
