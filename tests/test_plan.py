@@ -253,7 +253,8 @@ def test_progress_prints_a_table_and_draws_what_has_begun(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(site.data, tmp_path / "data")
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for name in ("params.yaml", "claims.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(progress, "this_machine", lambda: site.hardware)
     monkeypatch.setenv("ALEXNET_LAB_RUNS", str(site.store.folder))
