@@ -97,7 +97,7 @@ def test_fifty_steps_give_the_losses_of_the_reference(
     monkeypatch.setattr(steps, "F", Recorded(losses))
     learner.train_epoch()
     assert len(losses) == 50
-    same = 25 if dtype == torch.float32 else 50
+    same = 25 if dtype == torch.float32 and exercise == "batchnorm" else 50
     assert losses[:same] == pytest.approx(expected[:same], abs=1e-5, rel=0)
     moved = (learner.classifier.first_weight - first_before).abs().max().item()
     assert moved > 1e-4  # so the fifty steps did learn
