@@ -56,7 +56,9 @@ LIKE = {  # its networks
     "repair": "batchnorm",
     "modern": "batchnorm",
     "dropout": "augmentation",
+    "longer": "augmentation",
     "low_rate": "schedules",
+    "arithmetic": "schedules",
     "depth": "activation",
 }
 

@@ -32,7 +32,8 @@ class Compare(Strict):
     """How an exercise's variants are compared, and what its figure shows."""
 
     baseline: str  # the variant that the others are compared with
-    against: dict[Name, Name] = Field(default_factory=dict)  # or this other one, by variant
+    # Or this other one, by variant; null: none.
+    against: dict[Name, Name | None] = Field(default_factory=dict)
     last_epochs: Count  # the window: what is compared are means over so many last epochs
     margins: dict[Quantity, Positive]  # the smallest difference that matters, in what is compared
     quantities: tuple[Quantity, ...]  # what is shown besides; the first of all is a metric too
@@ -49,8 +50,9 @@ class Compare(Strict):
         return quantities
 
     def pairs(self, variants: Iterable[str]) -> list[tuple[str, str]]:
-        """Each variant but the baseline, and the one that it is compared with."""
-        return [(v, self.against.get(v, self.baseline)) for v in variants if v != self.baseline]
+        """Each variant that is compared with another one, and that one."""
+        others = {v: self.against.get(v, self.baseline) for v in variants if v != self.baseline}
+        return [(variant, other) for variant, other in others.items() if other]
 
     @property
     def shown(self) -> tuple[Quantity, ...]:
@@ -89,7 +91,7 @@ class Exercise(Strict):
         if self.compare.baseline not in self.variants:
             raise ValueError(f"has no variant {shown(self.compare.baseline)}, its compare.baseline")
         for variant, other in self.compare.against.items():
-            if unknown := {variant, other} - {*self.variants}:
+            if unknown := {variant, other or variant} - {*self.variants}:
                 raise ValueError(
                     f"has no variant {shown(min(unknown))}, which compare.against names"
                 )

@@ -22,12 +22,17 @@ class Runs:
     timing: pd.DataFrame  # likewise: seconds, hardware, precision
     compare: Compare
     classes: int  # of the images
+    varies_precision: bool = False  # from variant to variant, on purpose
 
     @cached_property
     def places(self) -> dict[str, str]:
-        """Where each variant ran: arithmetic, and kind of hardware without its number of cores."""
-        kind = self.timing["hardware"].str.replace(CORES, "", regex=True)
-        place = self.timing["precision"] + " on " + kind
+        """Where each variant ran: kind of hardware without its number of cores, and arithmetic.
+
+        Without the arithmetic if it is what the variants differ in.
+        """
+        place = self.timing["hardware"].str.replace(CORES, "", regex=True)
+        if not self.varies_precision:
+            place = self.timing["precision"] + " on " + place
         by_variant = place.groupby(self.timing["variant"], sort=False).unique()
         return {str(name): " and ".join(sorted(found)) for name, found in by_variant.items()}
 
@@ -61,7 +66,8 @@ def runs_of(exercise: Exercise, curves: pd.DataFrame, timing: pd.DataFrame) -> R
     """An exercise's runs from their rows; its last epochs are all there are, if there are fewer."""
     last = min(exercise.compare.last_epochs, int(curves["epoch"].max()))
     compare = exercise.compare.model_copy(update={"last_epochs": last})
-    return Runs(curves, timing, compare, image_set(exercise.images).classes)
+    precisions = {recipe.precision for recipe in exercise.variants.values()}
+    return Runs(curves, timing, compare, image_set(exercise.images).classes, len(precisions) > 1)
 
 
 def read_runs(folder: Path, variants: Iterable[str]) -> pd.DataFrame:
