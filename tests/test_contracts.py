@@ -219,6 +219,8 @@ OTHER = {
     "mnist": "cifar10",
     "cifar10": "mnist",
     "auto": "fp32",
+    "fp32": "bf16",
+    "bf16": "fp32",
     "relu": "tanh",
     "sigmoid": "relu",
     "tanh": "relu",
@@ -240,6 +242,8 @@ ONLY = {  # keys whose values are few, or not of their kind
 
 def changed(key: Any, value: Any) -> Any:
     """Another valid value of the same kind."""
+    if key in ONLY and value in OTHER:
+        return OTHER[value]
     if key in ONLY:
         return 0 if value == 1 else ONLY[key]
     if isinstance(value, bool):

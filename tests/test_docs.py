@@ -96,21 +96,24 @@ def warmup_lead(epoch: int) -> str:
 
 
 @cache
-def exercise(name: str) -> tuple[Runs, list[Comparison]]:
-    """An exercise's runs and its comparisons, as the report has them."""
+def exercise(name: str, what_if: str = "") -> tuple[Runs, list[Comparison]]:
+    """An exercise's runs and its comparisons, as the report has them, or those of a what-if."""
     study = params.load(ROOT / "params.yaml")
     claims = params.load_claims(study, ROOT / "claims.yaml")[name].claims.values()
-    folders = (ROOT / "metrics" / kind / name for kind in ("runs", "timing"))
-    runs = read(study.exercise(name), *folders)
+    place = f"what-ifs/{what_if}/{{}}" if what_if else f"{{}}/{name}"
+    curves, timing = (ROOT / "metrics" / place.format(kind) for kind in ("runs", "timing"))
+    whole = study.exercise(name)
+    there = {v: r for v, r in whole.variants.items() if (curves / f"{v}.csv").exists()}
+    runs = read(whole.model_copy(update={"variants": there}), curves, timing)
     return runs, compare_variants(runs, claims)
 
 
-def compared(run: str, quantity: str = "window_accuracy") -> str:
+def compared(run: str, quantity: str = "window_accuracy", what_if: str = "") -> str:
     """A variant less the baseline, with the interval that its verdict is read from."""
     name, variant = run.split("/")
     return next(
         difference(each) or ""
-        for each in exercise(name)[1]
+        for each in exercise(name, what_if)[1]
         if (each.variant, each.quantity) == (variant, quantity)
     )
 
@@ -131,10 +134,10 @@ def level(name: str) -> float:
     return level_of_each(family(runs.compare, runs.variants, claims))
 
 
-def summed(run: str, quantity: str) -> str:
+def summed(run: str, quantity: str, what_if: str = "") -> str:
     """A mean with its 95 % interval, as the report's tables have it."""
     name, variant = run.split("/")
-    mean = sample(quantity, exercise(name)[0]).mean(variant)
+    mean = sample(quantity, exercise(name, what_if)[0]).mean(variant)
     digits = QUANTITIES[quantity].digits
     return f"{mean.mean:.{digits}f} ± {mean.half:.{digits}f}"
 
@@ -184,6 +187,7 @@ def speeds() -> dict[str, dict[str, float]]:
     return json.loads((ROOT / "metrics/speed.json").read_text())
 
 
+IN_FP32 = "low_rate_in_fp32"
 NUMBERS: dict[str, Callable[[], str]] = {
     "cpu_rate": lambda: f"{rates('cpu').max():.1f}",
     "gpu_rate": lambda: f"{rates('gpu').max():.1f}",
@@ -242,6 +246,23 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "low_constant": lambda: summed("low_rate/constant", "window_accuracy"),
     "low_step": lambda: compared("low_rate/step"),
     "low_cosine": lambda: compared("low_rate/cosine"),
+    "low_exponential": lambda: compared("low_rate/exponential"),
+    "low_warmup": lambda: compared("low_rate/warmup_cosine"),
+    "low_exponential_over_cosine": lambda: apart("low_rate/exponential", "cosine"),
+    "low_constant_fp32": lambda: summed("low_rate/constant", "window_accuracy", IN_FP32),
+    "low_step_fp32": lambda: compared("low_rate/step", what_if=IN_FP32),
+    "low_cosine_fp32": lambda: compared("low_rate/cosine", what_if=IN_FP32),
+    "fp32_none": lambda: compared("arithmetic/none_fp32"),
+    "fp32_constant": lambda: compared("arithmetic/constant_fp32"),
+    "long_none": lambda: summed("longer/none", "window_accuracy"),
+    "long_basic": lambda: compared("longer/basic"),
+    "long_strong": lambda: compared("longer/strong"),
+    "long_heaviest": lambda: compared("longer/alexnet_style"),
+    "long_none_gap": lambda: summed("longer/none", "gap_clean"),
+    "long_basic_gap": lambda: summed("longer/basic", "gap_clean"),
+    "long_none_train": lambda: summed("longer/none", "train_accuracy"),
+    "long_heaviest_train": lambda: summed("longer/alexnet_style", "train_accuracy"),
+    "plain_at_10_loss": lambda: compared("rates/without_bn_0_1"),
     "plain_at_3": lambda: compared("rates/without_bn_0_03"),
     "bn_gain_at_3": lambda: compared("rates/with_bn_0_03"),
     "bn_gain_at_10": lambda: compared("rates/with_bn_0_1"),
