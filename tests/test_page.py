@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from html import unescape
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +133,10 @@ def test_every_number_of_every_curve_is_that_of_the_rows() -> None:
             for variant, rows in chart["values"][quantity].items():
                 curve = pd.read_csv(ROOT / f"metrics/runs/{name}/{variant}.csv")
                 wide = curve.pivot(index="seed", columns="epoch", values=quantity)
-                assert chart["x"] == wide.columns.tolist()
-                assert rows == [[float(f"{v:.5g}") for v in row] for row in wide.to_numpy()]
+                whole = wide.reindex(columns=chart["x"])  # others may be longer
+                assert whole.notna().to_numpy().sum() == len(curve)
+                numbers = [[None if isnan(v) else float(f"{v:.5g}") for v in r] for r in whole.values]
+                assert rows == numbers
                 checked += 1
     assert checked > 100
 
@@ -238,7 +241,7 @@ def test_the_setting_is_that_of_params(study: Study) -> None:
 def test_a_variant_has_one_colour_in_an_exercise_and_its_control() -> None:
     drawn = data_of(REPORT.read_text())["charts"]
     main, control = drawn["schedules"]["colours"], drawn["low_rate"]["colours"]
-    assert {*control} < {*main} and all(main[name] == control[name] for name in control)
+    assert {*control} <= {*main} and all(main[name] == control[name] for name in control)
     assert after(["a", "b"], ["b", "c"]) == ["a", "b", "c"] and after(["a"], ["b"]) == ["b"]
 
 
@@ -263,7 +266,8 @@ def test_what_can_be_changed_exists_and_reaches_every_variant(
     study: Study, raw: dict[str, Any]
 ) -> None:
     for exercise, keys in changeable(study).items():
-        assert "train.epochs" in keys and "seeds" in keys
+        alike = {recipe.epochs for recipe in study.exercise(exercise).variants.values()}
+        assert ("train.epochs" in keys) == (len(alike) == 1) and "seeds" in keys
         for key, value in keys.items():
             found: Any = raw[exercise]
             for part in key.split("."):
