@@ -108,8 +108,12 @@ def means(chart: Chart, quantity: str) -> dict[str, list[float | None]]:
 
 
 def leaders(chart: Chart) -> list[tuple[str, int, int]]:
-    """Which variant has the highest mean test accuracy, from which epoch to which."""
-    if "test_accuracy" not in chart.get("values", {}):
+    """Which variant has the highest mean test accuracy, from which epoch to which.
+
+    None if some variants have fewer epochs than others.
+    """
+    values = chart.get("values", {})
+    if "test_accuracy" not in values or any(None in rows[0] for rows in values["lr"].values()):
         return []
     by_epoch = pd.DataFrame(means(chart, "test_accuracy"), chart["x"], dtype=float)
     best = by_epoch.dropna(how="all").idxmax(axis=1)
@@ -183,6 +187,7 @@ def _facets(recipe: Recipe) -> dict[str, str]:
         "batch": f"batches of {recipe.batch_size}",
         "label smoothing": f"labels smoothed by {s:g}" if (s := recipe.label_smoothing) else "",
         "epochs": f"{recipe.epochs} epochs",
+        "precision": f"in {recipe.precision}" if recipe.precision else "",
     }
 
 
