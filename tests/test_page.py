@@ -135,8 +135,8 @@ def test_every_number_of_every_curve_is_that_of_the_rows() -> None:
                 wide = curve.pivot(index="seed", columns="epoch", values=quantity)
                 whole = wide.reindex(columns=chart["x"])  # others may be longer
                 assert whole.notna().to_numpy().sum() == len(curve)
-                numbers = [[None if isnan(v) else float(f"{v:.5g}") for v in r] for r in whole.values]
-                assert rows == numbers
+                numbers = [[float(f"{v:.5g}") for v in row] for row in whole.to_numpy()]
+                assert rows == [[None if isnan(v) else v for v in row] for row in numbers]
                 checked += 1
     assert checked > 100
 
