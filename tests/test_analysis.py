@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,7 @@ from alexnet_lab.benchmark.steps import (
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.devices import is_out_of_memory
 from alexnet_lab.machine.files import write_csv, write_json
-from alexnet_lab.params.claims import More, Topic, Value
+from alexnet_lab.params.claims import Effect, More, Topic, Value
 from alexnet_lab.params.recipes import Mlp
 from alexnet_lab.params.study import Benchmark, Compare, Data, Network, Study, Target
 from alexnet_lab.results import runs as reading
@@ -139,6 +140,38 @@ def test_the_report_says_which_variant_ran_where_if_they_differ(timing: pd.DataF
     assert places(timing) == "a CPU in bf16"
     timing.loc[timing["variant"] == "fast", "precision"] = "fp32"
     assert places(timing) == "a CPU in bf16 (slow); a CPU in fp32 (fast)"
+
+
+@pytest.mark.parametrize(
+    ("asked", "fast", "other", "apart"),
+    [
+        ({}, "fp32", "bf16", {"fast"}),
+        ({"fast": "fp32"}, "fp32", "bf16", set()),
+        ({"fast": "fp32", "slow": "bf16"}, "fp32", "bf16", set()),
+        ({"fast": "bf16"}, "fp32", "bf16", {"fast"}),  # of before it was asked
+        ({"slow": "bf16"}, "fp32", "bf16", set()),  # fast and no other chose its own
+    ],
+)
+def test_a_precision_that_a_variant_asks_for_is_no_other_place(
+    curves: pd.DataFrame,
+    timing: pd.DataFrame,
+    asked: dict[str, str],
+    fast: str,
+    other: str,
+    apart: set[str],
+) -> None:
+    timing["precision"] = timing["variant"].map({"fast": fast, "slow": other})
+    assert replace(runs_of(curves, timing), asked=asked).apart == apart
+    timing.loc[timing["variant"] == "fast", "hardware"] = "another CPU"
+    assert replace(runs_of(curves, timing), asked=asked).apart == {"fast"}
+
+
+def test_a_variant_of_another_recipe_is_neither_judged_nor_ranked(curves: pd.DataFrame) -> None:
+    runs = runs_of(curves, compare=compare_of(against={"fast": None}))
+    topic = Topic(effect=Effect(of="fast", less="slow"))
+    section = training_section("demo", topic, runs)
+    assert section.effect.n == 0
+    assert "ighest" not in section.answer and "no difference is judged" in section.how_sure
 
 
 def test_what_ran_elsewhere_is_marked_and_not_compared(

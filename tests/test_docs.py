@@ -262,6 +262,16 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "long_basic_gap": lambda: summed("longer/basic", "gap_clean"),
     "long_none_train": lambda: summed("longer/none", "train_accuracy"),
     "long_heaviest_train": lambda: summed("longer/alexnet_style", "train_accuracy"),
+    "fp32_constant_end": lambda: change(
+        last("arithmetic/constant_fp32") - last("arithmetic/constant_bf16")
+    ),
+    "fp32_constant_twenty": lambda: change(
+        (curve("arithmetic/constant_fp32") - curve("arithmetic/constant_bf16")).loc[31:].mean()
+    ),
+    "low_warmup_over_cosine": lambda: apart("low_rate/warmup_cosine", "cosine"),
+    "long_strong_over_basic": lambda: apart("longer/strong", "basic"),
+    "long_heaviest_over_basic": lambda: apart("longer/alexnet_style", "basic"),
+    "bn_at_10_change": lambda: apart("rates/with_bn_0_1", "with_bn"),
     "plain_at_10_loss": lambda: compared("rates/without_bn_0_1"),
     "plain_at_3": lambda: compared("rates/without_bn_0_03"),
     "bn_gain_at_3": lambda: compared("rates/with_bn_0_03"),

@@ -390,6 +390,11 @@ def test_a_wrong_comparison_is_one_sentence(
 def test_a_variant_is_compared_with_what_against_names_and_else_the_baseline(
     study: Study,
 ) -> None:
+    arithmetic = study.exercise("arithmetic")
+    assert arithmetic.compare.pairs(arithmetic.variants) == [
+        ("none_fp32", "none_bf16"),
+        ("constant_fp32", "constant_bf16"),
+    ]
     rates = study.exercise("rates")
     assert rates.compare.pairs(["without_bn", "with_bn", "with_bn_0_1"]) == [
         ("with_bn", "without_bn"),

@@ -54,6 +54,11 @@ class Compare(Strict):
         others = {v: self.against.get(v, self.baseline) for v in variants if v != self.baseline}
         return [(variant, other) for variant, other in others.items() if other]
 
+    def judges(self, variant: str, other: str, variants: Iterable[str]) -> bool:
+        """Whether these two, which may be missing, are compared with each other."""
+        pairs = self.pairs(variants)
+        return (variant, other) in pairs or (other, variant) in pairs
+
     @property
     def shown(self) -> tuple[Quantity, ...]:
         """What a summary shows: accuracies, then what is compared, then the other quantities."""

@@ -110,7 +110,7 @@ def means(chart: Chart, quantity: str) -> dict[str, list[float | None]]:
 def leaders(chart: Chart) -> list[tuple[str, int, int]]:
     """Which variant has the highest mean test accuracy, from which epoch to which.
 
-    None if some variants have fewer epochs than others.
+    Empty if some variants have fewer epochs than others.
     """
     values = chart.get("values", {})
     if "test_accuracy" not in values or any(None in rows[0] for rows in values["lr"].values()):

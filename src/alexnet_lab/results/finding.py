@@ -25,8 +25,13 @@ def finding(runs: Runs, topic: Topic) -> str:
     if found and "window_accuracy" not in {each.quantity for each in found}:
         first = [each for each in found if each.quantity == found[0].quantity]
         return _each(first, names, label(found[0].quantity, runs.compare))
-    if runs.compare.against and topic.effect:
-        found = compare_variants(runs, claims, [(topic.effect.of, topic.effect.less)])
+    effect = topic.effect
+    if (
+        runs.compare.against
+        and effect
+        and runs.compare.judges(effect.of, effect.less, runs.variants)
+    ):
+        found = compare_variants(runs, claims, [(effect.of, effect.less)])
     found = [each for each in found if each.quantity == "window_accuracy"]
     if not found:
         return _highest(runs, names)

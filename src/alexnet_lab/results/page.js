@@ -204,12 +204,14 @@ function explore(box) {
     return element("figure", {}, select, plot, readout);
   }
 
-  function ranked(values, list) {
+  function ranked(values, list) {  // what has no value, because it ended or diverged, comes last
     const order = Object.entries(values).filter(([, value]) => value !== null).sort((a, b) => b[1] - a[1]);
+    const none = Object.keys(values).filter((name) => values[name] === null);
     const low = Math.min(...order.map(([, value]) => value)), high = Math.max(...order.map(([, value]) => value));
     list.replaceChildren(...order.map(([name, value]) => element("li", { "data-variant": name }, element("span", {}, name),
       element("span", { class: "bar", style: `background:${chart.colours[name]};width:${15 + 85 * (value - low) / (high - low || 1)}%` }),
-      element("span", {}, value.toFixed(2)))));
+      element("span", {}, value.toFixed(2)))), ...none.map((name) => element("li", { "data-variant": name },
+      element("span", {}, name), element("span", { class: "bar" }), element("span", {}, "–"))));
     return order.map(([name]) => name);
   }
 

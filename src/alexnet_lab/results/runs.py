@@ -1,7 +1,7 @@
 """All runs of one exercise, as they are read from metrics/."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,19 +22,28 @@ class Runs:
     timing: pd.DataFrame  # likewise: seconds, hardware, precision
     compare: Compare
     classes: int  # of the images
-    varies_precision: bool = False  # from variant to variant, on purpose
+    asked: Mapping[str, str] = field(default_factory=dict)  # the precision of variants that set one
 
     @cached_property
     def places(self) -> dict[str, str]:
         """Where each variant ran: kind of hardware without its number of cores, and arithmetic.
 
-        Without the arithmetic if it is what the variants differ in.
+        Without the arithmetic if variants differ in it because they ask for it.
         """
         place = self.timing["hardware"].str.replace(CORES, "", regex=True)
-        if not self.varies_precision:
+        if not self._computed_as_asked():
             place = self.timing["precision"] + " on " + place
         by_variant = place.groupby(self.timing["variant"], sort=False).unique()
         return {str(name): " and ".join(sorted(found)) for name, found in by_variant.items()}
+
+    def _computed_as_asked(self) -> bool:
+        """Whether a variant that sets a precision ran in it, and all others in the same one."""
+        precisions = self.timing.groupby("variant")["precision"].unique()
+        free = {
+            each for name, some in precisions.items() if name not in self.asked for each in some
+        }
+        asked = [{*precisions.get(name, ())} == {each} for name, each in self.asked.items()]
+        return bool(asked) and all(asked) and len(free) <= 1
 
     @property
     def apart(self) -> set[str]:
@@ -66,8 +75,10 @@ def runs_of(exercise: Exercise, curves: pd.DataFrame, timing: pd.DataFrame) -> R
     """An exercise's runs from their rows; its last epochs are all there are, if there are fewer."""
     last = min(exercise.compare.last_epochs, int(curves["epoch"].max()))
     compare = exercise.compare.model_copy(update={"last_epochs": last})
-    precisions = {recipe.precision for recipe in exercise.variants.values()}
-    return Runs(curves, timing, compare, image_set(exercise.images).classes, len(precisions) > 1)
+    asked = {
+        name: recipe.precision for name, recipe in exercise.variants.items() if recipe.precision
+    }
+    return Runs(curves, timing, compare, image_set(exercise.images).classes, asked)
 
 
 def read_runs(folder: Path, variants: Iterable[str]) -> pd.DataFrame:

@@ -43,7 +43,7 @@ def training_section(name: str, topic: Topic, runs: Runs, in_short: bool = True)
     summary, comparisons = analysis.summarize(runs), analysis.compare_variants(runs, claims)
     size, measured = analysis.family(runs.compare, runs.variants, claims), analysis.measure(runs)
     level, effect = level_of_each(size), NOTHING
-    if topic.effect and {topic.effect.of, topic.effect.less} <= {*runs.variants}:
+    if topic.effect and runs.compare.judges(topic.effect.of, topic.effect.less, runs.variants):
         accuracy = measured["window_accuracy"]
         effect = accuracy.difference(topic.effect.of, topic.effect.less, level)
     table = tables.summary_table(summary, runs.compare)
@@ -100,6 +100,8 @@ def how_sure(runs: Runs, size: int) -> str:
         f"{100 * level_of_each(size):.4g} % each"
         if size > 1
         else "that of the difference too"
+        if size
+        else "no difference is judged"
     )
     stars = (
         " A star marks what ran in other arithmetic or on other hardware than "
@@ -112,10 +114,7 @@ def how_sure(runs: Runs, size: int) -> str:
 
 
 def places(timing: pd.DataFrame) -> str:
-    """Hardware and precision; if variants differ in them, which variant ran where.
-
-    Such variants are not comparable, and the sentence says so.
-    """
+    """Hardware and precision; if variants differ in them, which variant ran where."""
     place = timing["hardware"] + " in " + timing["precision"]
     variants = timing.groupby(place, sort=False)["variant"].unique()
     if len(variants) == 1:
@@ -163,7 +162,8 @@ def training_answer(summary: Summary, comparisons: list[Comparison], runs: Runs)
     if not learnt:
         return f"Every run diverged: {', '.join(diverged)}."
     seeds = next(iter(learnt.values()))["seeds"] or 0
-    sentences = [f"H{extremes(summary, runs)[1:]}."]
+    alone = None in runs.compare.against.values()  # of another recipe: not to be ranked
+    sentences = [] if alone else [f"H{extremes(summary, runs)[1:]}."]
     if seeds < FEWEST:
         sentences.append("One run each: no uncertainty, so no verdict.")
     else:
