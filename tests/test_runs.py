@@ -385,7 +385,16 @@ def in_project(
             }
             if f"{exercise}@{variant}" in changed:
                 known["lr"] = 0.25
-            stages[f"{exercise}@{variant}"] = {"params": {"params.yaml": known}}
+            stages[f"{exercise}@{variant}"] = {
+                "params": {"params.yaml": known},
+                "outs": [{"path": f"metrics/runs/{exercise}/{variant}.csv"}],
+            }
+    stages["show@rates"] = {"deps": [{"path": "metrics/runs/schedules"}]}
+    stages["keep"] = {
+        "deps": [{"path": "metrics/runs/batchnorm/with_bn.csv"}],
+        "outs": [{"path": "kept.csv"}],
+    }
+    stages["show@kept"] = {"deps": [{"path": "kept.csv"}]}
     (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
     (folder / "params.yaml").write_text(yaml.safe_dump(raw))
     before = Path.cwd()
@@ -424,6 +433,9 @@ def test_the_stages_to_come_are_those_whose_parameters_changed(
             (["compare@schedules", "--force"], {"schedules@cosine"}),
             (["batchnorm", "schedules@step"], {"batchnorm@with_bn"}),
             (["report"], {"schedules@cosine", "batchnorm@with_bn"}),
+            (["show@rates"], {"schedules@cosine"}),
+            (["show@kept"], {"batchnorm@with_bn"}),
+            (["show"], {"schedules@cosine", "batchnorm@with_bn"}),
         ):
             command[2:] = words
             assert to_come(raw, "schedules@step") == expected, words
@@ -584,13 +596,32 @@ def test_a_checkout_of_another_user_is_not_one_without_results(
 ) -> None:
     said = b"fatal: detected dubious ownership in repository at '/x'"
 
-    def refuse(*_: Any, **__: Any) -> None:
+    def refuse(*_: Any, env: dict[str, str], **__: Any) -> None:
+        assert env["LC_ALL"] == "C"  # or the word may be another
         raise subprocess.CalledProcessError(128, "git", stderr=said)
 
     monkeypatch.delenv("ALEXNET_LAB_COMMITTED")
     monkeypatch.setattr(committed.subprocess, "run", refuse)
     with pytest.raises(UserError, match="dubious ownership"):
         committed.committed()
+
+
+@pytest.mark.parametrize("more", ["activation/relu", "activation/sigmoid"])
+def test_of_two_committed_rows_of_an_epoch_the_one_that_measured_more_counts(
+    more: str, site: Site, commit: Commit, tmp_path: Path
+) -> None:
+    run = a_run(site, epochs=1)
+    (record,) = trained(run, tmp_path / "elsewhere")
+    measured = replace(
+        record, epoch=replace(record.epoch, train_loss_clean=1.5, train_accuracy=50.0)
+    )
+    for name in ("activation/relu", "activation/sigmoid", "schedules/step"):
+        rows = [measured if name == more else record]
+        write_csv(curves(rows), Path(f"metrics/runs/{name}.csv"))
+        write_csv(timing(rows), Path(f"metrics/timing/{name}.csv"))
+    commit([measured if more == "activation/relu" else record])
+    known = committed.committed()[record.name]
+    assert known.serves(clean=True) and known.epoch.train_loss_clean == 1.5
 
 
 @pytest.mark.parametrize("change", ["hardware", "precision", "recipe", "names", "setting"])

@@ -38,8 +38,8 @@ def stages_to_come(study: Study, exercise: str, variant: str) -> list[tuple[str,
     command = cli.dvc_command()
     if not command:  # no /proc: nobody knows what was asked for
         return []
-    asked = _asked_for(command, study)
     lock, raw = read_yaml(Path("dvc.lock")).get("stages", {}), read_yaml(Path("params.yaml"))
+    asked = _asked_for(command, study, lock)
     all_run = not changed_parameters(lock, raw, exercise, variant)
     return [
         (e, v)
@@ -50,10 +50,29 @@ def stages_to_come(study: Study, exercise: str, variant: str) -> list[tuple[str,
     ]
 
 
-def _asked_for(command: list[str], study: Study) -> set[str]:
-    """The exercises or stages that DVC's command names; none means all."""
+def _asked_for(command: list[str], study: Study, lock: Tree) -> set[str]:
+    """The exercises or stages that DVC's command names, and what makes them; none means all."""
     words = {word.removeprefix("compare@") for word in command}
-    return {word for word in words if word.split("@")[0] in study.exercises}
+    named = {word for word in words if word.split("@")[0] in study.exercises}
+    left = [name for name in lock if {name, name.split("@")[0]} & {*command}]
+    while left:
+        named.add(name := left.pop())
+        needed = [dep["path"] for dep in lock[name].get("deps", [])]
+        left += [
+            other
+            for other in {*lock} - named
+            if any(
+                _overlap(out["path"], path)
+                for out in lock[other].get("outs", [])
+                for path in needed
+            )
+        ]
+    return named
+
+
+def _overlap(path: str, other: str) -> bool:
+    """Whether two paths are one, or one is in the other."""
+    return f"{path}/".startswith(f"{other}/") or f"{other}/".startswith(f"{path}/")
 
 
 def changed_parameters(lock: Tree, raw: Tree, exercise: str, variant: str) -> bool:

@@ -33,7 +33,9 @@ def committed() -> dict[str, Record]:
             for key, row in timing.items():
                 # What other code recorded has no name that this code gives.
                 if row.get("name") and curves.get(key, {}).keys() == COLUMNS:
-                    known[row["name"]] = _record(curves[key], row)
+                    record = _record(curves[key], row)
+                    if record.serves(clean=True) or record.name not in known:
+                        known[record.name] = record
     return known
 
 
@@ -64,7 +66,8 @@ def _files() -> dict[PurePosixPath, Rows]:
         return {}
     command = ("git", "archive", "HEAD", f"{CURVES}", f"{TIMING}")
     try:
-        archive = subprocess.run(command, capture_output=True, check=True).stdout  # noqa: S603  # fixed words
+        english = os.environ | {"LC_ALL": "C"}
+        archive = subprocess.run(command, capture_output=True, check=True, env=english).stdout  # noqa: S603  # fixed words
     except (OSError, subprocess.CalledProcessError) as error:
         said: bytes = getattr(error, "stderr", None) or b""
         if b"dubious" in said:  # the folder is another user's; git says what to do
