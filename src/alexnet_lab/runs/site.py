@@ -59,13 +59,15 @@ class Site:
         """The precision that params.yaml names, or that `auto` means here.
 
         `auto` is bf16 if the hardware computes in it, and computes it right: the variant's own
-        gradient is compared once, and the result is kept. If it is not bf16, say why. UserError
-        if the recipe does not fit the images or the memory.
+        gradient is compared once, and the result is kept. If it is not bf16, or bf16 that
+        is emulated, say why. UserError if the recipe does not fit the images or the memory.
         """
         wanted = self.study.precision_of(exercise, variant)
         if wanted != "auto" or not self.hardware.bf16:
             if wanted == "auto":
                 say(f"precision: fp32, because {NO_BF16[self.hardware.device]}")
+            elif wanted == "bf16" and not self.hardware.bf16:
+                say(f"precision: bf16, emulated and slow, because {NO_BF16[self.hardware.device]}")
             return self.likely_precision(exercise, variant)
         error = self._known_error(exercise, variant)
         if error is None:
