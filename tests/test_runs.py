@@ -712,7 +712,7 @@ def test_a_stage_whose_epochs_are_all_known_imports_nothing_slow(
     write_csv([*from_nothing(runs[1]), *from_nothing(runs[0])], tmp_path / "expected.csv")
     assert (tmp_path / "curves.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
     header, *rows = (tmp_path / "timing.csv").read_text().splitlines()
-    assert header == "seed,epoch,seconds,precision,hardware,torch,name"
+    assert header == "seed,epoch,seconds,precision,hardware,torch,numpy,name"
     assert [row.split(",")[:2] for row in rows] == [["0", "1"], ["0", "2"], ["1", "1"], ["1", "2"]]
     assert [row.split(",")[-1] for row in rows] == [*runs[1].names, *runs[0].names]
 

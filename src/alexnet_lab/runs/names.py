@@ -8,7 +8,7 @@ Runs that begin alike share the names of their first epochs, whatever exercise t
 import ast
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -40,15 +40,27 @@ def chain(recipe: Recipe, seed: int, root: str) -> tuple[str, ...]:
 
 
 def root(
-    recipe: Recipe, images: str, held_back: int, threads: int, kind: str, precision: str
+    recipe: Recipe,
+    images: str,
+    held_back: int,
+    threads: int,
+    kind: str,
+    precision: str,
+    packages: Mapping[str, str] | None = None,
 ) -> str:
     """What fixes where a run starts, and stays fixed, except for the seed.
 
-    ``images`` is the digest of the data, ``kind`` that of the hardware.
+    ``images`` is the digest of the data, ``kind`` that of the hardware; ``packages`` are other
+    versions than those here.
     """
     how = {"threads": threads, "kind": kind, "precision": precision}
-    versions = {package: metadata.version(package) for package in VERSIONS}
-    return _digest(code(), versions, how, images, held_back, recipe.model_dump(exclude=LATER))
+    known = packages or versions()
+    return _digest(code(), known, how, images, held_back, recipe.model_dump(exclude=LATER))
+
+
+def versions() -> dict[str, str]:
+    """The versions, here, of the packages that an epoch comes from."""
+    return {package: metadata.version(package) for package in VERSIONS}
 
 
 @cache

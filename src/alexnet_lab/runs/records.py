@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from typing import Any
 
 from alexnet_lab.learning.epoch import Epoch
+from alexnet_lab.runs.names import versions
 from alexnet_lab.runs.store import Store
 
 
@@ -54,7 +54,7 @@ def curves(records: Iterable[Record]) -> list[dict[str, Any]]:
 def timing(records: Iterable[Record]) -> list[dict[str, Any]]:
     """Rows of the seconds, which differ at every run, with where it took place, and the name.
 
-    The name says torch's version too, so that a known epoch was trained with this one.
+    The name says these versions too, so that a known epoch was trained with them.
     """
     return [
         {
@@ -63,7 +63,7 @@ def timing(records: Iterable[Record]) -> list[dict[str, Any]]:
             "seconds": record.epoch.seconds,
             "precision": record.precision,
             "hardware": record.hardware,
-            "torch": version("torch"),
+            **versions(),
             "name": record.name,
         }
         for record in records

@@ -1,6 +1,6 @@
 """A study at the place where it is run: its runs, with their names, and how they compute."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ class Site:
     data: Path  # the folder of all prepared data sets
     hardware: Hardware
     store: Store
+    packages: Mapping[str, str] | None = None  # versions, if not those here
 
     def runs(self, exercise: str, variant: str, precision: Arithmetic) -> list[Run]:
         """A variant's runs, one per seed. UserError if its data is not there."""
@@ -100,7 +101,7 @@ class Site:
     def _root(self, recipe: Recipe, folder: Path, precision: str) -> str:
         study, kind = self.study, self.hardware.kind
         images, held_back = names.images(folder), study.data.held_back
-        return names.root(recipe, images, held_back, study.threads, kind, precision)
+        return names.root(recipe, images, held_back, study.threads, kind, precision, self.packages)
 
     def _folder(self, exercise: str) -> Path:
         return self.data / self.study.exercise(exercise).images
