@@ -1,5 +1,6 @@
 """What `make unchanged` takes for the same code; the slow half is in test_walkthroughs.py."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -11,7 +12,8 @@ from alexnet_lab.runs.ahead import ABSENT, at
 from tests.conftest import ROOT
 from tools import unchanged
 from tools.closure import closure, imports
-from tools.unchanged import same_bytes, tree
+from tools.naming import names
+from tools.unchanged import place_of, same_bytes, tree
 
 BEFORE = '''"""A docstring."""
 
@@ -111,13 +113,13 @@ def test_epochs_and_the_weights_at_their_end_get_the_same_new_names(
     monkeypatch.chdir(tmp_path)
     timing, filters = Path("metrics/timing/modern/plain.csv"), Path("filters.csv")
     timing.parent.mkdir(parents=True)
-    head = "seed,epoch,seconds,precision,hardware,torch,name\n"
-    timing.write_text(f"{head}0,1,1.5,fp32,a CPU,2.14,a1\n0,2,1.5,fp32,a CPU,2.14,other\n")
+    head = "seed,epoch,seconds,precision,hardware,torch,numpy,name\n"
+    timing.write_text(f"{head}0,1,1.5,fp32,a CPU,2.14,2.4,a1\n0,2,1.5,fp32,a CPU,2.14,2.4,other\n")
     filters.write_text("variant,name,weights\nplain,a1,1 2\nplain,other,3 4\n")
     answers = {str(tmp_path): ["a1", "a2"], ".": ["b1", "b2"]}
 
     def run(*_: str, folder: Path) -> str:
-        return json.dumps({"fp32 a CPU": {"0": answers[str(folder)]}})
+        return json.dumps({"fp32 2.14 2.4 a CPU": {"0": answers[str(folder)]}})
 
     monkeypatch.setattr(unchanged, "run", run)
     stage = SimpleNamespace(name="modern@plain", outs=[SimpleNamespace(def_path=str(timing))])
@@ -126,3 +128,21 @@ def test_epochs_and_the_weights_at_their_end_get_the_same_new_names(
     assert names == {"a1": "b1"}
     assert re.findall(r",(\w+)$", timing.read_text(), re.M) == ["name", "b1", "other"]
     assert filters.read_text() == "variant,name,weights\nplain,b1,1 2\nplain,other,3 4\n"
+
+
+@pytest.mark.skipif(not (ROOT / "data/cifar10").is_dir(), reason="the data is not prepared")
+def test_every_committed_epoch_has_the_name_that_this_code_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that a further seed or epoch costs what is new alone, on the machine that it ran on."""
+    monkeypatch.chdir(ROOT)
+    unnamed, epochs = [], 0
+    for path in sorted(Path("metrics/timing").glob("*/*.csv")):
+        with path.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if "name" in row]
+        given = names(f"{path.parent.name}@{path.stem}", Path("data"), [*{*map(place_of, rows)}])
+        for row in rows:
+            if row["name"] != given[place_of(row)][row["seed"]][int(row["epoch"]) - 1]:
+                unnamed.append((str(path), row["seed"], row["epoch"]))
+        epochs += len(rows)
+    assert not unnamed and epochs > 1000

@@ -1,7 +1,7 @@
 """Which names does the code of this folder give to the epochs of a stage that ran somewhere?
 
-`python -m tools.naming activation@relu DATA "bf16 AMD EPYC (…)"` prints them as JSON, by place and
-seed. A place is a precision and a kind of hardware.
+`python -m tools.naming activation@relu DATA "bf16 2.14.1 2.4.6 AMD EPYC (…)"` prints them as JSON,
+by place and seed. A place is a precision, the versions of torch and numpy, and a kind of hardware.
 """
 
 import json
@@ -19,8 +19,9 @@ def names(stage: str, data: Path, places: list[str]) -> dict[str, dict[str, tupl
     study, (exercise, variant) = params.load(), stage.split("@")
     result = {}
     for place in places:
-        precision, _, kind = place.partition(" ")
-        site = Site(study, data, Hardware("cpu", kind, bf16=True), Store(Path("none")))
+        precision, torch, numpy, kind = place.split(" ", 3)
+        hardware, packages = Hardware("cpu", kind, bf16=True), {"torch": torch, "numpy": numpy}
+        site = Site(study, data, hardware, Store(Path("none")), packages)
         runs = site.runs(exercise, variant, "bf16" if precision == "bf16" else "fp32")
         result[place] = {str(run.seed): run.names for run in runs}
     return result

@@ -264,8 +264,9 @@ def rename_filters(path: Path, names: dict[str, str]) -> None:
 
 
 def place_of(row: dict[str, str]) -> str:
-    """The precision and the kind of hardware of a row."""
-    return f"{row['precision']} {row['hardware'].rpartition(', ')[0] or row['hardware']}"
+    """The precision, the versions and the kind of hardware of a row."""
+    kind = row["hardware"].rpartition(", ")[0] or row["hardware"]
+    return f"{row['precision']} {row['torch']} {row['numpy']} {kind}"
 
 
 def git(*arguments: str) -> str:
