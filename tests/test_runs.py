@@ -390,6 +390,12 @@ def in_project(
                 "outs": [{"path": f"metrics/runs/{exercise}/{variant}.csv"}],
             }
     stages["show@rates"] = {"deps": [{"path": "metrics/runs/schedules"}]}
+    stages["made"] = {"outs": [{"path": "made"}], "deps": [{"path": "metrics/runs/batchnorm"}]}
+    stages["show@made"] = {"deps": [{"path": "made/one.csv"}]}
+    stages["more"] = {
+        "outs": [{"path": "metrics/runs/schedules_more.csv"}],
+        "deps": [{"path": "metrics/runs/batchnorm"}],
+    }
     stages["keep"] = {
         "deps": [{"path": "metrics/runs/batchnorm/with_bn.csv"}],
         "outs": [{"path": "kept.csv"}],
@@ -435,10 +441,25 @@ def test_the_stages_to_come_are_those_whose_parameters_changed(
             (["report"], {"schedules@cosine", "batchnorm@with_bn"}),
             (["show@rates"], {"schedules@cosine"}),
             (["show@kept"], {"batchnorm@with_bn"}),
+            (["show@made"], {"batchnorm@with_bn"}),
             (["show"], {"schedules@cosine", "batchnorm@with_bn"}),
+            (["-n", "show@rates"], {"schedules@cosine", "batchnorm@with_bn"}),  # a name
         ):
             command[2:] = words
             assert to_come(raw, "schedules@step") == expected, words
+
+
+def test_a_variant_that_dvc_lock_does_not_know_is_to_come_for_what_reads_its_curves(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["dvc", "repro", "show@rates"]
+    monkeypatch.setattr(cli, "dvc_command", lambda: command)
+    monkeypatch.setenv("DVC_STAGE", "schedules@step")
+    with in_project(tmp_path, raw, {"schedules@step"}):
+        raw["schedules"]["variants"]["warm"] = {"lr": 0.2}
+        assert to_come(raw, "schedules@step") == {"schedules@warm"}
+        command[2] = "show@made"
+        assert to_come(raw, "schedules@step") == set()
 
 
 def test_without_a_dvc_lock_all_stages_are_to_come(

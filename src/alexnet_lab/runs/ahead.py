@@ -15,6 +15,7 @@ from alexnet_lab.params.study import Study
 
 Tree = dict[str, Any]  # of a YAML file
 ABSENT = object()
+VALUED = {"-n", "--name", "-m", "--message", "-S", "--set-param"}  # DVC's options before a value
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -52,12 +53,19 @@ def stages_to_come(study: Study, exercise: str, variant: str) -> list[tuple[str,
 
 def _asked_for(command: list[str], study: Study, lock: Tree) -> set[str]:
     """The exercises or stages that DVC's command names, and what makes them; none means all."""
-    words = {word.removeprefix("compare@") for word in command}
-    named = {word for word in words if word.split("@")[0] in study.exercises}
-    left = [name for name in lock if {name, name.split("@")[0]} & {*command}]
+    words = {w for option, w in zip(["", *command], command, strict=False) if option not in VALUED}
+    named = {word.removeprefix("compare@") for word in words}
+    named = {word for word in named if word.split("@")[0] in study.exercises}
+    left = [name for name in lock if {name, name.split("@")[0]} & words]
     while left:
         named.add(name := left.pop())
         needed = [dep["path"] for dep in lock[name].get("deps", [])]
+        named |= {  # dvc.lock does not know a new variant
+            f"{e}@{v}"
+            for e, content in study.exercises.items()
+            for v in content.variants
+            if any(_overlap(f"metrics/runs/{e}/{v}.csv", path) for path in needed)
+        }
         left += [
             other
             for other in {*lock} - named
