@@ -31,6 +31,7 @@ from alexnet_lab.params.study import Benchmark, Compare, Data, Network, Study, T
 from alexnet_lab.results import runs as reading
 from alexnet_lab.results.analysis import divergences, metrics, summarize
 from alexnet_lab.results.experiments import table as experiments_table
+from alexnet_lab.results.explore import leaders, training_chart
 from alexnet_lab.results.figures import (
     PALETTE,
     benchmark_figure,
@@ -166,11 +167,21 @@ def test_a_precision_that_a_variant_asks_for_is_no_other_place(
     assert replace(runs_of(curves, timing), asked=asked).apart == {"fast"}
 
 
+def test_a_precision_that_no_variant_asks_for_is_another_place(timing: pd.DataFrame) -> None:
+    """Of two that chose their own, one took another: then what is asked for counts no more."""
+    third = timing[timing["variant"] == "slow"].assign(variant="third")
+    timing = pd.concat([timing, third], ignore_index=True)
+    timing["precision"] = timing["variant"].map({"slow": "bf16", "fast": "fp32", "third": "fp32"})
+    runs = replace(runs_of(pd.DataFrame(), timing), asked={"third": "fp32"})
+    assert runs.apart == {"fast", "third"}
+
+
 def test_a_variant_of_another_recipe_is_neither_judged_nor_ranked(curves: pd.DataFrame) -> None:
     runs = runs_of(curves, compare=compare_of(against={"fast": None}))
     topic = Topic(effect=Effect(of="fast", less="slow"))
     section = training_section("demo", topic, runs)
-    assert section.effect.n == 0
+    assert section.effect.n == 0 and section.finding == "Nothing is compared"
+    assert not runs.compare.ranks and not leaders(training_chart(runs, topic))
     assert "ighest" not in section.answer and "no difference is judged" in section.how_sure
 
 

@@ -3,12 +3,17 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from alexnet_lab import params
+from alexnet_lab.params.study import Study
 from alexnet_lab.runs.ahead import ABSENT, at
+from alexnet_lab.runs.names import versions
+from alexnet_lab.runs.site import Site
 from tests.conftest import ROOT
 from tools import unchanged
 from tools.closure import closure, imports
@@ -130,19 +135,48 @@ def test_epochs_and_the_weights_at_their_end_get_the_same_new_names(
     assert filters.read_text() == "variant,name,weights\nplain,b1,1 2\nplain,other,3 4\n"
 
 
-@pytest.mark.skipif(not (ROOT / "data/cifar10").is_dir(), reason="the data is not prepared")
+PREPARED = all((ROOT / "data" / name).is_dir() for name in ("mnist", "cifar10"))
+
+
+@pytest.mark.skipif(not PREPARED, reason="the data is not prepared")
 def test_every_committed_epoch_has_the_name_that_this_code_gives(
-    monkeypatch: pytest.MonkeyPatch,
+    study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that a further seed or epoch costs what is new alone, on the machine that it ran on."""
     monkeypatch.chdir(ROOT)
     unnamed, epochs = [], 0
-    for path in sorted(Path("metrics/timing").glob("*/*.csv")):
-        with path.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if "name" in row]
-        given = names(f"{path.parent.name}@{path.stem}", Path("data"), [*{*map(place_of, rows)}])
+    for stage in (f"{e}@{v}" for e, content in study.exercises.items() for v in content.variants):
+        with Path(f"metrics/timing/{stage.replace('@', '/')}.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        given = names(stage, Path("data"), [*{*map(place_of, rows)}])
         for row in rows:
             if row["name"] != given[place_of(row)][row["seed"]][int(row["epoch"]) - 1]:
-                unnamed.append((str(path), row["seed"], row["epoch"]))
+                unnamed.append((stage, row["seed"], row["epoch"]))
         epochs += len(rows)
     assert not unnamed and epochs > 1000
+
+
+def test_the_names_of_a_place_are_those_that_its_machine_would_give(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    torch, numpy = versions().values()
+    here, other = f"fp32 {torch} {numpy} a CPU", f"fp32 2.11.0 {numpy} a CPU"
+    given = names("activation@relu", site.data, [here, other])
+    site = replace(site, study=params.load(ROOT / "params.yaml"))
+    assert given[here]["0"] == site.runs("activation", "relu", "fp32")[0].names
+    site = replace(site, packages={"torch": "2.11.0", "numpy": numpy})
+    assert given[other]["0"] == site.runs("activation", "relu", "fp32")[0].names
+    assert given[here]["0"][0] != given[other]["0"][0]
+
+
+def test_rows_without_versions_keep_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    timing, rows = Path("metrics/timing/x.csv"), "seed,epoch,hardware,torch,name\n0,1,a CPU,2,a1\n"
+    timing.parent.mkdir(parents=True)
+    timing.write_text(rows)
+    stage = SimpleNamespace(name="x@y", outs=[SimpleNamespace(def_path=str(timing))])
+    assert unchanged.rename_epochs(stage, tmp_path) == {}
+    assert timing.read_text() == rows and "x@y: its epochs have no names" in capsys.readouterr().out

@@ -240,18 +240,23 @@ def rename_epochs(stage: PipelineStage, before: Path) -> dict[str, str]:
     (path,) = (Path(out.def_path) for out in stage.outs if "/timing/" in out.def_path)
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    places = {place_of(row) for row in rows if row.get("name")}
+    rows_named = [row for row in rows if row.get("name") and row.get("numpy")]
+    places = {place_of(row) for row in rows_named}
     if not places:
         console.say(f"{stage.name}: its epochs have no names yet")
         return {}
     question = (sys.executable, "-m", "tools.naming", stage.name, str(Path("data").resolve()))
     old, new = (json.loads(run(*question, *places, folder=f)) for f in (before, Path()))
     names = dict[str, str]()
-    for row in rows:
+    for row in rows_named:
         place, seed, epoch, was = place_of(row), row["seed"], int(row["epoch"]) - 1, row["name"]
-        if was and was == old[place][seed][epoch]:
+        if was == old[place][seed][epoch]:
             row["name"] = names[was] = new[place][seed][epoch]
             the_store().rename(was, row["name"])
+    if not names:
+        console.say(
+            f"{stage.name}: BASE's code gives none of its epochs' names, so they stay"
+        )
     write_csv(rows, path)
     return names
 

@@ -54,6 +54,11 @@ class Compare(Strict):
         others = {v: self.against.get(v, self.baseline) for v in variants if v != self.baseline}
         return [(variant, other) for variant, other in others.items() if other]
 
+    @property
+    def ranks(self) -> bool:
+        """Whether variants may be ranked: none is of another recipe, and so compared with none."""
+        return None not in self.against.values()
+
     def judges(self, variant: str, other: str, variants: Iterable[str]) -> bool:
         """Whether these two, which may be missing, are compared with each other."""
         pairs = self.pairs(variants)

@@ -58,6 +58,7 @@ def training_chart(runs: Runs, topic: Topic, above: Sequence[str] = ()) -> Chart
         "threshold": runs.compare.threshold,
         "first": [name for name in ("test_accuracy", second) if name in values],
         "values": values,
+        "ranks": runs.compare.ranks,
         "draw": _draws(runs, topic),
     }
 
@@ -110,10 +111,9 @@ def means(chart: Chart, quantity: str) -> dict[str, list[float | None]]:
 def leaders(chart: Chart) -> list[tuple[str, int, int]]:
     """Which variant has the highest mean test accuracy, from which epoch to which.
 
-    Empty if some variants have fewer epochs than others.
+    Empty if variants are not ranked.
     """
-    values = chart.get("values", {})
-    if "test_accuracy" not in values or any(None in rows[0] for rows in values["lr"].values()):
+    if "test_accuracy" not in chart.get("values", {}) or not chart["ranks"]:
         return []
     by_epoch = pd.DataFrame(means(chart, "test_accuracy"), chart["x"], dtype=float)
     best = by_epoch.dropna(how="all").idxmax(axis=1)

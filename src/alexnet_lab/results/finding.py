@@ -120,6 +120,8 @@ def _words(same: Sequence[Comparison], names: Names) -> str:
 
 
 def _highest(runs: Runs, names: Names) -> str:
+    if not runs.compare.ranks:
+        return "Nothing is compared"
     means: pd.Series[float] = sample("window_accuracy", runs).values.groupby("variant").mean()
     if divergences(runs).notna().all():
         return "Every run diverged"

@@ -159,7 +159,7 @@ function explore(box) {
   const grid = element("div", { class: "charts" });
   for (const first of chart.first) grid.append(figure(first));
   box.append(element("div", { class: "variants", role: "group", "aria-label": "Show one variant alone" }, ...chips, back), grid, seeds);
-  if (chart.axis === "epoch" && last && chart.values.test_accuracy) box.append(stopAt());
+  if (chart.axis === "epoch" && last && chart.values.test_accuracy && chart.ranks) box.append(stopAt());
   if (chart.draw) box.append(beTheText());
   box.addEventListener("keydown", (event) => { if (event.key === "Escape" && state.only) isolate(state.only); });
 
@@ -204,14 +204,12 @@ function explore(box) {
     return element("figure", {}, select, plot, readout);
   }
 
-  function ranked(values, list) {  // what has no value, because it ended or diverged, comes last
+  function ranked(values, list) {
     const order = Object.entries(values).filter(([, value]) => value !== null).sort((a, b) => b[1] - a[1]);
-    const none = Object.keys(values).filter((name) => values[name] === null);
     const low = Math.min(...order.map(([, value]) => value)), high = Math.max(...order.map(([, value]) => value));
     list.replaceChildren(...order.map(([name, value]) => element("li", { "data-variant": name }, element("span", {}, name),
       element("span", { class: "bar", style: `background:${chart.colours[name]};width:${15 + 85 * (value - low) / (high - low || 1)}%` }),
-      element("span", {}, value.toFixed(2)))), ...none.map((name) => element("li", { "data-variant": name },
-      element("span", {}, name), element("span", { class: "bar" }), element("span", {}, "–"))));
+      element("span", {}, value.toFixed(2)))));
     return order.map(([name]) => name);
   }
 

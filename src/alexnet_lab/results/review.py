@@ -12,7 +12,7 @@ import sys
 import tarfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def changes(study: Study, base: Files, now: Files) -> tuple[list[Change], list[s
             if missing := [name for name in NEEDED if name not in columns]:
                 notes.append(f"{title}: the base's files have no {missing[0]} yet.")
                 continue
-            runs = [replace(runs_of(exercise, *each), asked={}) for each in frames]
+            runs = [runs_of(exercise, *each) for each in frames]
             old, new = (
                 QUANTITIES["window_accuracy"].compute(each).droplevel("variant") for each in runs
             )

@@ -162,13 +162,13 @@ def training_answer(summary: Summary, comparisons: list[Comparison], runs: Runs)
     if not learnt:
         return f"Every run diverged: {', '.join(diverged)}."
     seeds = next(iter(learnt.values()))["seeds"] or 0
-    alone = None in runs.compare.against.values()  # of another recipe: not to be ranked
-    sentences = [] if alone else [f"H{extremes(summary, runs)[1:]}."]
+    sentences = [f"H{extremes(summary, runs)[1:]}."] if runs.compare.ranks else []
     if seeds < FEWEST:
         sentences.append("One run each: no uncertainty, so no verdict.")
     else:
         what = f"Means over the last {runs.compare.last_epochs} epochs of {seeds:g} seeds"
-        sentences.append(f"({what}, with their 95 % intervals.)")
+        what = f"{what}, with their 95 % intervals."
+        sentences.append(f"({what})" if sentences else what)
         found = [each for each in comparisons if each.quantity == "window_accuracy"]
         for other in dict.fromkeys(each.other for each in found):
             verdicts = [_verdict(each) for each in found if each.other == other]
