@@ -254,9 +254,7 @@ def rename_epochs(stage: PipelineStage, before: Path) -> dict[str, str]:
             row["name"] = names[was] = new[place][seed][epoch]
             the_store().rename(was, row["name"])
     if not names:
-        console.say(
-            f"{stage.name}: BASE's code gives none of its epochs' names, so they stay"
-        )
+        console.say(f"{stage.name}: BASE's code gives none of its epochs' names, so they stay")
     write_csv(rows, path)
     return names
 
