@@ -74,9 +74,10 @@ def deps_of(stage: PipelineStage) -> set[str]:
 
 
 def declared(stage: PipelineStage) -> set[str]:
-    """Its keys; of a stage that tracks the whole file, the file's top-level keys."""
-    whole = list(json.loads(json_of("params.yaml")))
-    return {key for dep in stage.deps if hasattr(dep, "params") for key in dep.params or whole}
+    """Its keys; of a stage that depends on the whole file, the file's top-level keys."""
+    if deps_of(stage) & {"params.yaml", "data/params.json"}:
+        return {*json.loads(json_of("params.yaml"))}
+    return {key for dep in stage.deps if hasattr(dep, "params") for key in dep.params}
 
 
 def files_of(dep: str) -> set[Path]:

@@ -63,7 +63,7 @@ def call(project: Path, *command: str, **more: str) -> Ran:
 
 # The command that dvc.yaml has for activation@relu and what it stands on, typed out.
 WORDS = {
-    "check": "python stages/check.py --topics claims.yaml --out checked.txt",
+    "check": "python stages/check.py --topics claims.yaml --out checked.txt --values values.json",
     "prepare": "python stages/prepare.py mnist --sample data/sample/mnist --out data/mnist",
     "train": "python stages/train.py activation relu --data data --curves c.csv --timing t.csv",
 }
@@ -123,7 +123,7 @@ def test_a_wrong_parameter_anywhere_stops_before_any_training(
     ran = run_stage(project, stage)
     assert ran.returncode == 1
     assert said in ran.stderr and ran.stderr.count("\n") == 1
-    made = ("checked.txt", "data/mnist", "c.csv")
+    made = ("checked.txt", "values.json", "data/mnist", "c.csv")
     assert not [path for path in made if (project / path).exists()]
 
 
@@ -169,7 +169,7 @@ def commit(project: Path) -> None:
 
 
 def stages_run(ran: Ran) -> set[str]:
-    """But for `check`, which reads params.yaml whenever anything in it has changed."""
+    """But for `check`, which reads params.yaml whenever it has changed."""
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return {*re.findall(r"^Running stage '(.+)':", ran.stdout, re.MULTILINE)} - {"check"}
 
