@@ -474,8 +474,24 @@ def test_without_a_dvc_lock_all_stages_are_to_come(
             if content is not None:
                 Path("dvc.lock").write_text(content)
             assert to_come(raw, "activation@relu") == EVERY - {"activation@relu"}
-        command.clear()  # no /proc: nobody knows what was asked for
+        command.clear()  # no /proc, or the queue: nobody knows what was asked for
         assert to_come(raw, "activation@relu") == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [("exp run -S lr=0.05 compare@activation", True), ("exp exec-run --infofile a.json", False)],
+)
+def test_what_dvc_was_asked_for_is_in_its_command_but_not_in_its_queues(
+    words: str, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queued what-if names its targets in a file of DVC's: taken for all, it would train all."""
+    command = [sys.executable, "-c", "input()", *words.split()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as dvc:
+        monkeypatch.setattr(cli, "DVC", dvc.pid)
+        assert (cli.dvc_command()[3:-1] == words.split()) is known
+        assert bool(cli.dvc_command()) is known
+        dvc.kill()
 
 
 def test_a_state_of_another_network_counts_as_none(site: Site) -> None:

@@ -71,11 +71,15 @@ def run(main: Callable[[], None]) -> None:
 
 
 def dvc_command() -> list[str]:
-    """The words of the command that DVC, which runs this stage, was started with."""
+    """The words of the command that DVC, which runs this stage, was started with.
+
+    None without /proc, and in DVC's queue: what was asked for is not among its process's words.
+    """
     try:
-        return os.fsdecode(Path(f"/proc/{DVC}/cmdline").read_bytes()).split("\0")
-    except OSError:  # no /proc
+        words = os.fsdecode(Path(f"/proc/{DVC}/cmdline").read_bytes()).split("\0")
+    except OSError:
         return []
+    return [] if "exec-run" in words else words
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
