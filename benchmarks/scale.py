@@ -5,13 +5,13 @@ plain loops, without a store and without an engine, in two processes at once, be
 two virtual cores may share one real core, so one process alone would be no fair basis. The engine
 and its workers are running already; their start is measured apart.
 
-More cores and GPUs than there are here are simulated: the study's stretches, in the order that
-the engine has for them, with times that are committed and the overhead that is measured here.
+More cores and GPUs than there are here are simulated: the study's runs, slice by slice, in the
+order that the engine has for them, with times that are committed and the overhead that is measured
+here.
 """
 
 import argparse
 import heapq
-import math
 import os
 import shutil
 import tempfile
@@ -29,7 +29,6 @@ from distributed import Client
 
 from alexnet_lab import cli, console, params
 from alexnet_lab.cluster import head
-from alexnet_lab.cluster.stretches import paths, stretches
 from alexnet_lab.cluster.worker import SLICE, Terms
 from alexnet_lab.data.datasets import load
 from alexnet_lab.data.sample import read_sample
@@ -81,14 +80,15 @@ def one_epoch(runs: list[Run]) -> float:
 
 
 def timed(client: Client, site: Site, runs: list[Run], wanted: frozenset[str]) -> tuple[float, int]:
-    """The seconds that the engine takes from nothing, and of how many tasks."""
+    """The seconds that the engine takes from nothing, and of how many tasks: each ends in one of
+    the wanted epochs, since none takes a minute.
+    """
     shutil.rmtree(site.store.folder, ignore_errors=True)
-    due = stretches(runs, wanted, site.store)
     start = time.perf_counter()
-    errors = head.carry_out(client, due, wanted, site.store, "here", shared=True)
+    errors = head.carry_out(client, runs, wanted, site.store, "here", shared=True)
     if errors:
         raise RuntimeError(errors)
-    return time.perf_counter() - start, len(due)
+    return time.perf_counter() - start, len(wanted & {name for run in runs for name in run.names})
 
 
 def small_study() -> Study:
@@ -120,12 +120,9 @@ def measure(site: Site) -> dict[str, float]:
         wanted = branchings(runs)
         makespan, tasks = timed(client, site, runs, wanted)
         after = one_epoch(constant)
-        shutil.rmtree(site.store.folder)
-        due = stretches(runs, wanted, site.store)
     epoch = mean((before, between, after))
-    all_epochs = sum(len(piece.run.names) - piece.first for piece in due.values())
     longest = max(len(run.names) for run in runs)
-    bound = epoch * max(longest, all_epochs / CORES)
+    bound = epoch * max(longest, len({name for run in runs for name in run.names}) / CORES)
     return {
         "start_s": started,
         "plain_epoch_s": epoch,
@@ -150,30 +147,36 @@ def whole_study(site: Site, lr: float | None) -> list[Run]:
 def simulated(
     runs: list[Run], seconds: Callable[[Run], float], workers: int, overhead: float
 ) -> dict[str, float]:
-    """Give each free worker the ready stretch with the longest path to an end."""
-    due = stretches(runs, branchings(runs), Store(Path("none")))
-    ahead, done, tasks = paths(due), {name: piece.first for name, piece in due.items()}, 0
-    ready = [(-ahead[name], name) for name, piece in due.items() if piece.before not in due]
-    heapq.heapify(ready)
-    running: list[tuple[float, str]] = []
-    now, work = START, 0.0
-    while ready or running:
-        while ready and len(running) < workers:
-            _, name = heapq.heappop(ready)
-            run, tasks = due[name].run, tasks + 1
-            epochs = min(math.ceil(SLICE / seconds(run)), len(run.names) - done[name])
-            done[name] += epochs
-            ahead[name] -= epochs
-            work += epochs * seconds(run)
-            heapq.heappush(running, (now + epochs * seconds(run) + overhead, name))
-        now, ended = heapq.heappop(running)
-        whole = done[ended] == len(due[ended].run.names)
-        for name, piece in due.items():
-            if (piece.before if whole else name) == ended:
-                heapq.heappush(ready, (-ahead[name], name))
-    longest = max(len(piece.run.names) * seconds(piece.run) for piece in due.values())
+    """Give each free worker a slice of the run that has the longest way to go."""
+    due, kin = {run.names[-1]: run for run in runs}, dict[str, list[str]]()
+    for name, run in due.items():
+        kin.setdefault(run.names[0], []).append(name)
+    wanted, done, under_way = branchings(runs), set[str](), dict[str, list[str]]()
+    queue, running = list[tuple[int, str]](), list[tuple[float, str, list[str]]]()
+    now, work, tasks = START, 0.0, 0
+
+    def submit(names: list[str]) -> None:
+        left = {n: [e for e in due[n].names if e not in done] for n in names if n not in under_way}
+        for name in head.ready(due, left, [under_way[n] for n in names if n in under_way]):
+            under_way[name] = left[name]
+            heapq.heappush(queue, (-len(left[name]), name))
+
+    for names in kin.values():
+        submit(names)
+    while queue or running:
+        while queue and len(running) < workers:
+            _, name = heapq.heappop(queue)
+            epochs, each = under_way[name], seconds(due[name])
+            ends = (n for n, epoch in enumerate(epochs, 1) if epoch in wanted or n * each > SLICE)
+            epochs = epochs[: next(ends)]
+            tasks, work = tasks + 1, work + len(epochs) * each
+            heapq.heappush(running, (now + len(epochs) * each + overhead, name, epochs))
+        now, name, epochs = heapq.heappop(running)
+        done.update(epochs)
+        del under_way[name]
+        submit(kin[due[name].names[0]])
+    longest = max(len(run.names) * seconds(run) for run in runs)
     return {
-        "stretches": len(due),
         "tasks": tasks,
         "work_s": work,
         "longest_run_s": longest,

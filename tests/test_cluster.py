@@ -24,7 +24,6 @@ import yaml
 
 from alexnet_lab import params
 from alexnet_lab.cluster.hand_over import INSTALL, hand_over
-from alexnet_lab.cluster.stretches import Stretch, paths, stretches
 from alexnet_lab.errors import UserError
 from alexnet_lab.machine.devices import make_deterministic
 from alexnet_lab.machine.hardware import LIMITS
@@ -48,7 +47,9 @@ from tests.test_survival import (
 from tools.demo import leave_out_controls
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
-from alexnet_lab.cluster import __main__, worker
+from distributed import Future
+
+from alexnet_lab.cluster import __main__, head, worker
 
 EPOCHS = 8
 VARIANTS: dict[str, dict[str, Any]] = {  # the schedules share their first epochs
@@ -66,102 +67,176 @@ AUTO = {"ALEXNET_LAB_CLUSTER": "auto", "ALEXNET_LAB_WORKERS": "2"}
 CURVES = "metrics/runs/**/*.csv"
 
 
-# --- which stretches there are ---
+# --- who trains what ---
 
 
-def schedules(site: Site, raw: dict[str, Any], **changes: Any) -> list[Run]:
+def schedules(site: Site, raw: dict[str, Any], **changes: Any) -> dict[str, Run]:
     """Constant, step and cosine, which part after epochs 1 and 2; four epochs, two seeds."""
     raw["schedules"]["variants"]["step"]["schedule"]["every"] = 2
     site = where(replace(site, study=params.parse(raw)), **{"epochs": 4, "seeds": (0, 1)} | changes)
-    return [
+    runs = [
         run for v in ("constant", "step", "cosine") for run in site.runs("schedules", v, "fp32")
     ]
+    return {run.names[-1]: run for run in runs}
 
 
-def shape(due: dict[str, Stretch]) -> list[tuple[str, int, int, int]]:
-    """Each stretch's run, its first and last epoch, and the last of the one that it waits for."""
-    return [
-        (
-            piece.run.title.removeprefix("schedules "),
-            piece.first + 1,
-            len(piece.run.names),
-            len(due[piece.before].run.names) if piece.before in due else 0,
-        )
-        for piece in due.values()
-    ]
+def to_train(due: dict[str, Run], store: Store) -> dict[str, tuple[str, ...]]:
+    return {name: head.to_train(run, store) for name, run in due.items()}
 
 
-def test_runs_are_cut_where_they_part_and_a_trunk_is_there_once(
+def begins(due: dict[str, Run], store: Store, *under_way: str) -> list[tuple[str, int]]:
+    """The variants that can be trained now, beside those, and how many epochs come before."""
+    left = to_train(due, store)
+    others = {name: some for name, some in left.items() if name not in under_way}
+    chosen = head.ready(due, others, [left[name] for name in under_way])
+    return [(due[name].title.split()[1], 4 - len(left[name])) for name in chosen]
+
+
+def test_what_runs_share_is_trained_once_and_then_the_branches_start(
     site: Site, raw: dict[str, Any]
 ) -> None:
-    runs = [run for run in schedules(site, raw) if run.seed == 0]
-    due = stretches(runs, branchings(runs), site.store)
-    assert shape(due) == [
-        ("constant seed 0", 1, 1, 0),
-        ("constant seed 0", 2, 2, 1),
-        ("constant seed 0", 3, 4, 2),
-        ("step seed 0", 3, 4, 2),
-        ("cosine seed 0", 2, 4, 1),
-    ]
-    assert list(paths(due).values()) == [4, 3, 2, 2, 3]
-    carried(runs[0], site.store, branchings(runs))  # constant
-    assert shape(stretches(runs, branchings(runs), site.store)) == [
-        ("step seed 0", 3, 4, 0),
-        ("cosine seed 0", 2, 4, 0),
-    ]
-    site.store.drop_state(runs[0].names[1])  # where step parts: it is trained again, for its state
-    assert shape(stretches(runs, branchings(runs), site.store)) == [
-        ("constant seed 0", 2, 2, 0),
-        ("step seed 0", 3, 4, 2),
-        ("cosine seed 0", 2, 4, 0),
-    ]
-    for run in runs:
-        carried(run, site.store, branchings(runs))
-    assert stretches(runs, branchings(runs), site.store) == {}
+    due = schedules(site, raw, seeds=(0,))
+    constant, step, cosine = due.values()
+    wanted = branchings(due.values())
+    assert begins(due, site.store) == [("constant", 0)]
+    assert begins(due, site.store, step.names[-1]) == []
+    carried(replace(constant, names=constant.names[:1]), site.store, wanted)
+    assert begins(due, site.store) == [("constant", 1), ("cosine", 1)]
+    assert begins(due, site.store, step.names[-1]) == [("cosine", 1)]
+    carried(constant, site.store, wanted)
+    assert begins(due, site.store) == [("cosine", 1), ("step", 2)]  # the longest first
+    site.store.drop_state(constant.names[1])  # where step parts: epoch 2 is trained again
+    assert begins(due, site.store) == [("step", 1), ("cosine", 1)]
+    for run in (step, cosine):
+        carried(run, site.store, wanted)
+    assert begins(due, site.store) == []
 
 
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
 )
-def test_stretches_in_any_order_give_the_plain_loop_and_train_every_epoch_once(
+def test_slices_in_any_order_give_the_plain_loop_and_train_every_epoch_once(
     seed: int, site: Site, raw: dict[str, Any]
 ) -> None:
     """Whatever was known or lost before; each in a store of its own, as on other machines."""
 
     make_deterministic(threads=1)
-    luck, runs, home = random.Random(seed), schedules(site, raw, seeds=(0,)), site.store
-    wanted = branchings(runs)
+    luck, due, home = random.Random(seed), schedules(site, raw, seeds=(0,)), site.store
+    runs, wanted, epochs = [*due.values()], branchings(due.values()), list[str]()
     carried(luck.choice(runs), home, wanted)
     for name in luck.sample(runs[0].names, 2):
         home.drop_state(name)
     for name in luck.sample(runs[0].names, luck.randint(0, 2)):
         (home.folder / "records" / name[:2] / name).unlink(missing_ok=True)
-    due, epochs = stretches(runs, wanted, home), list[str]()
-    left = list(due.values())
-    while left:
-        waiting = {piece.name for piece in left}
-        piece = luck.choice([piece for piece in left if piece.before not in waiting])
-        left.remove(piece)
-        away, begin = Store(home.folder.parent / f"{len(left)}"), piece.start(home)
-        states = piece.run.names[max(0, begin - 1) : begin]
-        worker.take(away, worker.give(home, piece.run.names, states))
-        until = worker._Until(away.folder, away.bound, piece.name)
-        epochs += [record.name for record, new in carry_out(piece.run, until, wanted) if new]
-        worker.take(home, worker.give(away, piece.run.names[piece.first :], (piece.name,)))
+    while chosen := head.ready(due, to_train(due, home), ()):
+        run = due[luck.choice(chosen)]
+        begin = len(run.names) - len(head.to_train(run, home))
+        away = Store(home.folder.parent / f"{len(epochs)} {run.title}")
+        worker.take(away, worker.give(home, run.names, run.names[max(0, begin - 1) : begin]))
+        for record, new in carry_out(run, away, wanted):
+            epochs += [record.name] if new else []
+            if new and record.name in wanted:
+                break
+        worker.take(home, worker.give(away, run.names[begin:], (record.name,)))
     assert max(Counter(epochs).values()) == 1
     for run in runs:
         assert carried(run, home, NONE) == (from_nothing(run), [])
 
 
-def test_a_shared_stretch_measures_what_either_run_measures(
-    site: Site, raw: dict[str, Any]
+class Done(Future):  # type: ignore[misc]
+    """What has been done, or could not be."""
+
+    status = "finished"
+
+    def __init__(self, found: Any) -> None:
+        self.found = found
+
+    def __del__(self) -> None: ...
+
+    def add_done_callback(self, told: Callable[[Future], None]) -> None:
+        told(self)
+
+    def result(self) -> Any:
+        return self.found
+
+    def exception(self) -> UserError:
+        return UserError("no memory")
+
+
+class AtOnce:
+    """A stand-in for the engine that does every task at once, on one worker."""
+
+    def __init__(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tasks: list[tuple[str, int]] = []  # variants, and after how many epochs
+        self.fails = lambda run, _: False
+        terms = worker.Terms(names.code.__wrapped__(), {}, {}, "ours", "")
+        terms.hardware, terms.shares = site.hardware, True
+        tasks = {"task": SimpleNamespace(state="executing")}
+        here = SimpleNamespace(name="w", plugins={worker.OURS: terms})
+        here.get_current_task = lambda: "task"
+        here.state, here.log_event = SimpleNamespace(tasks=tasks), lambda *_: None
+        monkeypatch.setattr(worker, "get_worker", lambda: here)
+        monkeypatch.setattr(worker, "the_store", lambda: site.store)
+        monkeypatch.setattr(worker, "SLICE", 0)
+
+    def subscribe_topic(self, *_: Any) -> None: ...
+
+    def submit(self, function: Callable[..., Any], run: Run, *args: Any, **_: Any) -> Future:
+        epochs = sum(record is not None for record in run.known(worker.the_store(), {}))
+        self.tasks.append((run.title.removeprefix("schedules "), epochs))
+        failed = self.fails(run, epochs)
+        future = Done(None if failed else function(run, *args))
+        future.status = "error" if failed else "finished"
+        return future
+
+
+def test_slices_give_the_plain_loop_and_leave_the_states_of_an_earlier_study(
+    site: Site, raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, *_ = schedules(site, raw).values()
+    earlier = replace(run, names=run.names[:1])
+    carried(earlier, site.store, branchings([earlier]))
+    engine = AtOnce(site, monkeypatch)
+    assert not head.carry_out(engine, [run], branchings([run]), site.store, "ours", shared=True)
+    assert [epochs for _, epochs in engine.tasks] == [1, 2, 3]
+    assert states(run, site.store) == [1, 4]
+    assert carried(run, site.store) == (from_nothing(run), [])
+
+
+def test_what_cannot_be_trained_is_tried_once_for_all_that_need_it(
+    site: Site, raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [*schedules(site, raw).values()]
+    constant, other, step, *_ = runs
+    engine = AtOnce(site, monkeypatch)
+    engine.fails = lambda run, epochs: run.seed == 0 and epochs == 1
+    errors = head.carry_out(engine, runs, branchings(runs), site.store, "ours", shared=True)
+    assert {*errors.values()} == {
+        "schedules constant seed 0: no memory",
+        "schedules cosine seed 0: no memory",
+    }
+    assert constant.names[1] in errors and constant.names[1] in step.names
+    assert not [title for title, _ in engine.tasks if title == "step seed 0"]
+    assert None not in other.known(site.store, {})
+
+
+def test_of_runs_that_need_the_same_epoch_the_one_that_measures_more_trains_it(
+    site: Site, raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = a_run(site)
     raw["activation"]["train"]["clean_train_loss"] = True
     clean = a_run(replace(site, study=params.parse(raw)))
+    assert plain.names == clean.names
+    engine = AtOnce(site, monkeypatch)
     for runs in ([plain, clean], [clean, plain]):
-        (piece,) = stretches(runs, branchings(runs), site.store).values()
-        assert piece.run.recipe.clean_train_loss
+        shutil.rmtree(site.store.folder, ignore_errors=True)
+        head.carry_out(engine, runs, frozenset(), site.store, "ours", shared=True)
+        assert None not in clean.known(site.store, {})
+    assert len(engine.tasks) == 2 * len(clean.names)  # a slice each
+    shorter = replace(clean, names=clean.names[:2])
+    due = {run.names[-1]: run for run in (plain, shorter)}
+    left = {name: run.names for name, run in due.items()}
+    assert head.ready(due, left, ()) == [shorter.names[-1]]
 
 
 def test_what_comes_home_replaces_what_measured_less(site: Site) -> None:
@@ -187,59 +262,22 @@ def test_a_sweep_that_cannot_be_is_one_sentence(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("ALEXNET_LAB_CLUSTER", "auto")
     monkeypatch.setitem(sys.modules, "alexnet_lab.cluster.head", SimpleNamespace(train_all=None))
     monkeypatch.setattr("sys.argv", ["cluster", "-S", "data.source=sample"])
-    with pytest.raises(UserError, match="A sweep is of the data that is prepared"):
+    with pytest.raises(UserError, match=r"No epoch is known of other data: set data\.source"):
         __main__.main()
 
 
-def test_slices_give_the_plain_loop_and_leave_the_states_of_an_earlier_study(
-    site: Site, raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The engine is a stand-in that does every task at once."""
-    from alexnet_lab.cluster import head
-
-    class AtOnce:
-        slices = 0
-
-        def subscribe_topic(self, *_: Any) -> None: ...
-
-        def submit(self, function: Callable[..., Any], *args: Any, **_: Any) -> SimpleNamespace:
-            self.slices, found = self.slices + 1, function(*args)
-            future = SimpleNamespace(status="finished", result=lambda: found)
-            future.add_done_callback = lambda told: told(future)
-            return future
-
-    run, *_ = schedules(site, raw)
-    terms = worker.Terms(names.code.__wrapped__(), {}, {}, "ours", "")
-    terms.hardware, terms.shares = site.hardware, True
-    tasks = {"task": SimpleNamespace(state="executing")}
-    here = SimpleNamespace(name="w", plugins={worker.OURS: terms}, get_current_task=lambda: "task")
-    here.state, here.log_event = SimpleNamespace(tasks=tasks), lambda *_: None
-    monkeypatch.setattr(worker, "get_worker", lambda: here)
-    monkeypatch.setattr(worker, "the_store", lambda: site.store)
-    monkeypatch.setattr(worker, "SLICE", 0)
-    earlier = replace(run, names=run.names[:1])
-    carried(earlier, site.store, branchings([earlier]))
-    engine, due = AtOnce(), stretches([run], branchings([run]), site.store)
-    assert not head.carry_out(engine, due, branchings([run]), site.store, "ours", shared=True)
-    assert engine.slices == 3
-    assert states(run, site.store) == [1, 4]
-    assert carried(run, site.store) == (from_nothing(run), [])
-
-
-def test_word_of_an_epoch_may_come_after_the_stretch_has_ended(
+def test_word_of_an_epoch_may_come_after_its_slice_has_ended(
     site: Site, raw: dict[str, Any]
 ) -> None:
-    from alexnet_lab.cluster import head
-
-    run, *_ = schedules(site, raw)
-    (piece,) = due = [*stretches([run], branchings([run]), site.store).values()]
-    table = head.Table({each.name: each for each in due})
-    epoch = from_nothing(run)[0] | {"seconds": 1.0}
-    table.epoch(piece, "w", epoch)
-    assert table.tasks[0].completed == 1 and table.tasks[1].description == run.title
-    table.end(piece)
-    table.epoch(piece, "w", epoch)
-    assert table.finished and len(table.tasks) == 1
+    run, *_ = schedules(site, raw).values()
+    table = head.Table({*run.names})
+    record = {"name": run.names[0], "epoch": from_nothing(run)[0] | {"seconds": 1.0}}
+    table.epoch(run, "w", record)
+    assert [task.completed for task in table.tasks] == [1, 1]
+    assert table.tasks[1].description == run.title
+    table.end(run)
+    table.epoch(run, "w", record)  # trained again by another worker
+    assert [task.completed for task in table.tasks] == [1, 1]
 
 
 def test_without_the_extra_one_sentence_says_how_to_install_it(
@@ -304,16 +342,14 @@ def test_a_stage_whose_data_is_not_there_yet_is_left_to_a_later_call(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else its missing folder would end the stage that hands over."""
-    from alexnet_lab.cluster import head
-
     handed = set[str]()
 
     @contextmanager
     def engine(*_: Any) -> Iterator[None]:
         yield None
 
-    def carry_out(_: Any, due: dict[str, Stretch], *__: Any) -> dict[str, str]:
-        handed.update(piece.run.title.split()[0] for piece in due.values())
+    def carry_out(_: Any, runs: list[Run], *__: Any) -> dict[str, str]:
+        handed.update(run.title.split()[0] for run in runs)
         return {}
 
     monkeypatch.setattr(head, "engine", engine)
@@ -413,7 +449,7 @@ def same_as(expected: dict[str, str], project: Path, *stages: str) -> None:
 
 
 def trained_twice_of(project: Path, output: str) -> dict[str, int]:
-    """As in test_survival: names that several lines stand for, here a stretch's one run."""
+    """As in test_survival: names that several lines stand for, here a slice's one run."""
     lines = Counter(trained(output))
     return {line: count for line, count in lines.items() if count > 1}
 
@@ -456,9 +492,7 @@ def test_a_killed_worker_costs_no_epoch(project: Path, expected: dict[str, str])
 
 
 @pytest.mark.slow
-def test_a_stretch_that_fails_stops_its_stage_alone(
-    project: Path, expected: dict[str, str]
-) -> None:
+def test_a_run_that_fails_stops_its_stage_alone(project: Path, expected: dict[str, str]) -> None:
     path = project / "params.yaml"
     raw = yaml.safe_load(path.read_text())
     raw["batchnorm"]["variants"]["with_bn"] = {"batch_size": 1999}  # a batch of one image

@@ -208,9 +208,8 @@ def test_the_plan_is_of_the_stages_that_a_what_if_changes(
     some = planned(site, monkeypatch, "seeds=[0,3]", target="compare@activation")
     found = {line.split()[0] for line in some if "@" in line}
     assert found == {"activation@relu", "activation@sigmoid", "activation@tanh"}
-    assert planned(site, monkeypatch, "data.source=sample") == [
-        "With other data, no epoch is known. To plan with it, set data.source in params.yaml."
-    ]
+    with pytest.raises(UserError, match=r"No epoch is known of other data: set data\.source"):
+        planned(site, monkeypatch, "data.source=sample")
 
 
 # --- what is known so far ---

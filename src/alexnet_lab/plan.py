@@ -36,22 +36,13 @@ def main() -> None:
     parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("targets", nargs="*", help="stages or exercises; by default, all")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        raw = read_yaml(with_overrides(args.set_param, Path(folder) / PARAMS.name))
-    study = params.parse(raw)
-    if study.data.source != params.load().data.source:
-        console.say(
-            "With other data, no epoch is known. To plan with it, set data.source in params.yaml."
-        )
-        return
-    site = Site(study, Path("data"), this_machine(), the_store())
-    stages = due_stages(study, raw, args.targets)
+    site, stages = what_if(args.set_param, args.targets)
     due = [(e, v, runs) for e, v, runs in site.all_runs() if (e, v) in stages]
     if not due:
         console.say("Every training stage is up to date: nothing would be trained.")
         return
     frame = plan(due, site.store)
-    workers = worker_count(study.threads, site.hardware)
+    workers = worker_count(site.study.threads, site.hardware)
     seconds = frame["to train"] * frame["s/epoch"].where(frame["to train"] > 0, 0) / workers
     shown = frame.assign(time=seconds.map(duration))
     console.show_table(f"What would be trained, on {site.hardware.name}", shown)
@@ -66,6 +57,19 @@ def main() -> None:
         f"{frame['known'].sum():,} epochs are known, {frame['to train'].sum():,} are to train: "
         f"{time}"
     )
+
+
+def what_if(overrides: list[str], targets: Iterable[str]) -> tuple[Site, set[tuple[str, str]]]:
+    """The study with what-ifs applied, and the training stages of targets that are then due.
+
+    UserError if a what-if or a target cannot be, or if it is of data that is not prepared.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        raw = read_yaml(with_overrides(overrides, Path(folder) / PARAMS.name))
+    site = Site(params.parse(raw), Path("data"), this_machine(), the_store())
+    if site.study.data.source != params.load().data.source:
+        raise UserError("No epoch is known of other data: set data.source in params.yaml itself.")
+    return site, due_stages(site.study, raw, targets)
 
 
 def with_overrides(overrides: list[str], path: Path) -> Path:

@@ -5,20 +5,13 @@ python -m alexnet_lab.cluster -S 'schedules.train.lr=0.003,0.01,0.03' compare@sc
 
 import argparse
 import os
-import tempfile
-from dataclasses import replace
-from pathlib import Path
 
 from dvc.utils.hydra import get_hydra_sweeps
 
-from alexnet_lab import cli, console, params
+from alexnet_lab import cli, console
 from alexnet_lab.cluster.hand_over import INSTALL
 from alexnet_lab.errors import UserError
-from alexnet_lab.machine.hardware import this_machine
-from alexnet_lab.plan import PARAMS, due_stages, with_overrides
-from alexnet_lab.runs.ahead import read_yaml
-from alexnet_lab.runs.site import Site
-from alexnet_lab.runs.store import the_store
+from alexnet_lab.plan import what_if
 
 
 def main() -> None:
@@ -32,19 +25,10 @@ def main() -> None:
         from alexnet_lab.cluster.head import train_all
     except ModuleNotFoundError as error:
         raise UserError(INSTALL) from error
-    here = Site(params.load(), Path("data"), this_machine(), the_store())
     studies = []
     for overrides in sweeps(args.set_param):
-        with tempfile.TemporaryDirectory() as folder:
-            raw = read_yaml(with_overrides(overrides[PARAMS.name], Path(folder) / PARAMS.name))
-        site = replace(here, study=params.parse(raw))
-        if site.study.data.source != here.study.data.source:
-            raise UserError(
-                "A sweep is of the data that is prepared: set data.source in params.yaml."
-            )
-        due = due_stages(site.study, raw, args.targets)
-        console.say(f"{' '.join(overrides[PARAMS.name])}: {len(due)} training stages")
-        studies.append((site, due))
+        studies.append(what_if(overrides, args.targets))
+        console.say(f"{' '.join(overrides)}: {len(studies[-1][1])} training stages")
     if not any(due for _, due in studies):
         console.say("Every training stage is up to date: nothing is to be trained.")
         return
@@ -53,10 +37,10 @@ def main() -> None:
         raise UserError("\n".join(errors.values()))
 
 
-def sweeps(words: list[str]) -> list[dict[str, list[str]]]:
+def sweeps(words: list[str]) -> list[list[str]]:
     """The what-ifs of a sweep, as DVC makes them. UserError if it cannot read one."""
     try:
-        return list(get_hydra_sweeps({PARAMS.name: words}))
+        return [each["params.yaml"] for each in get_hydra_sweeps({"params.yaml": words})]
     except Exception as error:  # hydra's, which DVC lets through
         text = f"{error}".partition("\n")[0]
         raise UserError(f"-S {' -S '.join(words)} cannot be read: {text}") from error

@@ -4,10 +4,9 @@ import logging
 import os
 import signal
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from importlib.metadata import version
 from multiprocessing import resource_tracker
 from queue import SimpleQueue
 from typing import Any
@@ -18,7 +17,6 @@ from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecClus
 from distributed.comm import parse_address, parse_host_port
 from rich.progress import Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from alexnet_lab.cluster.stretches import Stretch, paths, stretches
 from alexnet_lab.cluster.worker import OURS, Terms, give, gradient_error, take, train
 from alexnet_lab.console import console, line_of
 from alexnet_lab.errors import UserError
@@ -26,9 +24,10 @@ from alexnet_lab.learning.epoch import Epoch
 from alexnet_lab.machine.hardware import SMALLER, Hardware, this_machine
 from alexnet_lab.machine.processes import SIGNALS
 from alexnet_lab.runs import names
+from alexnet_lab.runs.records import keep
 from alexnet_lab.runs.run import Run
 from alexnet_lab.runs.site import Site
-from alexnet_lab.runs.stage import branchings, worker_count
+from alexnet_lab.runs.stage import branchings, known_epochs, worker_count
 from alexnet_lab.runs.store import Store
 
 Stages = set[tuple[str, str]]  # exercise and variant
@@ -46,7 +45,7 @@ def train_all(studies: Sequence[tuple[Site, Stages]]) -> tuple[list[Site], dict[
     """Let the engine train all that some stages do not know.
 
     Returns the sites with the hardware that they run on, and what went wrong, by the name of the
-    last epoch of each stretch. Stages whose data is not there yet are left to a later call.
+    epoch where it did. Stages whose data is not there yet are left to a later call.
     UserError if nobody takes part.
     """
     studies = [(site, due & {(e, v) for e, v, _ in site.all_runs()}) for site, due in studies]
@@ -57,7 +56,7 @@ def train_all(studies: Sequence[tuple[Site, Stages]]) -> tuple[list[Site], dict[
     folders = {site.data / site.study.exercise(e).images for site, due in studies for e, _ in due}
     terms = Terms(
         names.code(),
-        {package: version(package) for package in names.VERSIONS},
+        names.versions(),
         {folder: names.images(folder) for folder in folders},
         token,
         "" if mix == "1" else here.hardware.kind,
@@ -71,9 +70,9 @@ def train_all(studies: Sequence[tuple[Site, Stages]]) -> tuple[list[Site], dict[
             for exercise, variant, some in site.all_runs():
                 every += some
                 runs += some if (exercise, variant) in due else []
-        wanted = branchings(every)
-        pieces = stretches(runs, wanted, here.store)
-        errors = carry_out(client, pieces, wanted, here.store, token, shared)
+        for run in runs:
+            take_from_git(run, here.store)
+        errors = carry_out(client, runs, branchings(every), here.store, token, shared)
     here.store.drop_state(token)
     return sites, errors
 
@@ -179,94 +178,121 @@ def compare_gradients(client: Client, site: Site, due: Stages) -> None:
 
 def carry_out(
     client: Client,
-    due: dict[str, Stretch],
+    runs: Iterable[Run],
     wanted: frozenset[str],
     store: Store,
     token: str,
     shared: bool,
 ) -> dict[str, str]:
-    """Let the workers train the stretches, each when what comes before it is there.
+    """Let the workers train the runs, slice by slice, and once what several have in common.
 
-    Returns what went wrong, by the stretch's name; the other stretches are trained nonetheless.
+    Returns what went wrong, by the name of the epoch; the other runs are trained nonetheless.
     """
-    errors, said, running = dict[str, str](), SimpleQueue[Any](), dict[str, Future]()
-    longest, begun = paths(due), dict[str, int]()
+    errors, said, begun = dict[str, str](), SimpleQueue[Any](), dict[str, int]()
+    due = {run.names[-1]: run for run in sorted(runs, key=lambda run: run.recipe.clean_train_loss)}
+    under_way = dict[str, tuple[str, ...]]()  # what a slice could train, by its run's last epoch
     client.subscribe_topic(OURS, said.put)
 
-    def submit(ready: Iterable[Stretch]) -> None:
-        for piece in sorted(ready, key=lambda piece: -longest[piece.name]):
-            run, start = piece.run, piece.start(store)
+    def submit(kin: Iterable[str]) -> None:
+        left = {name: to_train(due[name], store) for name in kin if name not in under_way}
+        left = {name: some for name, some in left.items() if not errors.keys() & {*some[:1]}}
+        for name in ready(due, left, under_way.values()):
+            run, under_way[name] = due[name], left[name]
+            start = len(run.names) - len(left[name])
             states = run.names[max(0, start - 1) : start]
-            first = max(piece.first, begun.setdefault(piece.name, start))
-            running[piece.name] = client.submit(
+            future = client.submit(
                 train,
-                *(run, first, wanted.intersection(run.names)),
+                *(run, begun.setdefault(name, start), wanted.intersection(run.names)),
                 ({}, {}) if shared else give(store, run.names, states),
                 token,
                 key=f"{run.title.split()[0]}-{uuid4().hex}",  # Dask learns an exercise's seconds
-                priority=longest[piece.name] - max(0, start - piece.first),
+                priority=len(left[name]),
                 resources={OURS: 1},
             )
-            running[piece.name].add_done_callback(lambda _, piece=piece: said.put(piece))
+            future.add_done_callback(lambda future, name=name: said.put((name, future)))
 
-    submit(piece for piece in due.values() if piece.before not in due)
-    with Table(due) as table:
-        while running:
+    with Table({epoch for run in due.values() for epoch in to_train(run, store)}) as table:
+        submit(due)
+        while under_way:
             match said.get():
-                case Stretch() as piece:
-                    future = running.pop(piece.name)
+                case (str(name), Future() as future):
+                    run = due[name]
+                    del under_way[name]
+                    table.end(run)
                     if future.status == "finished":
-                        complete, findings = future.result()
-                        take(store, findings)
-                        after = [other for other in due.values() if other.before == piece.name]
-                        submit(after if complete else [piece])
+                        take(store, future.result())
                     else:
-                        errors[piece.name] = f"{piece.run.title}: {reason(future)}"
-                        console.print(errors[piece.name])
-                    if piece.name not in running:
-                        table.end(piece)
+                        console.print(text := f"{run.title}: {reason(future)}")
+                        errors[(*to_train(run, store), name)[0]] = text
+                    submit(end for end, kin in due.items() if kin.names[0] == run.names[0])
                 case (_, {"end": end, "record": record, "by": worker}) if end in due:
                     take(store, ({record["name"]: record}, {}))
-                    table.epoch(due[end], worker, record["epoch"])
+                    table.epoch(due[end], worker, record)
                 case (_, {"refused": sentence}):
                     console.print(sentence)
     return errors
 
 
+def take_from_git(run: Run, store: Store) -> None:
+    """Keep what git knows of a run."""
+    for epoch, record in enumerate(known_epochs(run, store)):
+        if record and not run.find(epoch, store, {}):
+            keep(store, record)
+
+
+def to_train(run: Run, store: Store) -> tuple[str, ...]:
+    """The epochs of a run from the first that is not known, or from where a state before it is."""
+    known = run.known(store, {})
+    return run.names[run.start(known.index(None), store) :] if None in known else ()
+
+
+def ready(
+    due: Mapping[str, Run], left: Mapping[str, Sequence[str]], under_way: Iterable[Sequence[str]]
+) -> list[str]:
+    """Which runs need no epoch that one under way will train; of kin what measures most, longest.
+
+    Runs are named after their last epochs, and ``left`` is what is to be trained of each.
+    """
+    chosen, busy = list[str](), list(under_way)
+    order = {name: (due[name].recipe.clean_train_loss, len(some)) for name, some in left.items()}
+    for name in sorted(left, key=lambda name: order[name], reverse=True):
+        if left[name] and not any(left[name][0] in epochs for epochs in busy):
+            chosen.append(name)
+            busy.append(left[name])
+    return chosen
+
+
 class Table(Progress):
     """Run, worker, epoch and time left: live, or a line per epoch without a terminal."""
 
-    def __init__(self, due: dict[str, Stretch]) -> None:
+    def __init__(self, left: set[str]) -> None:
         texts = ("{task.description}", "{task.fields[worker]}", "{task.completed:.0f}/{task.total}")
         columns = (*map(TextColumn, texts), TimeRemainingColumn())
         super().__init__(*columns, console=console, disable=not LIVE)
-        epochs = {name: len(piece.run.names) - piece.first for name, piece in due.items()}
-        self.rows, self.left = dict[str, TaskID](), epochs
-        self.all = self.add_task("all", total=sum(epochs.values()), worker="")
+        self.rows, self.left = dict[str, TaskID](), left
+        self.all = self.add_task("all", total=len(left), worker="")
 
-    def epoch(self, piece: Stretch, worker: str, epoch: dict[str, Any]) -> None:
-        """A worker has trained one more epoch of a stretch; word of it may come after the end."""
-        if piece.name not in self.left:
-            return
-        run, number, total = piece.run, epoch["epoch"], piece.run.recipe.epochs
-        if piece.name not in self.rows:
-            row = self.add_task(run.title, total=total, completed=number - 1, worker=worker)
-            self.rows[piece.name] = row
-        self.update(self.rows[piece.name], completed=number, worker=worker)
-        self.left[piece.name] -= 1
-        self.advance(self.all, self.left[piece.name] >= 0)
+    def epoch(self, run: Run, worker: str, record: dict[str, Any]) -> None:
+        """A worker has trained one more epoch of a run; word of it may come after its slice."""
+        number, end = record["epoch"]["epoch"], run.names[-1]
+        if end not in self.rows:
+            self.rows[end] = self.add_task(run.title, total=run.recipe.epochs, worker=worker)
+        self.update(self.rows[end], completed=number, worker=worker, visible=True)
+        if record["name"] in self.left:
+            self.left.remove(record["name"])
+            self.advance(self.all)
         if not LIVE:
-            console.print(f"{line_of(run.title, Epoch(**epoch), total)}, worker {worker}")
+            line = line_of(run.title, Epoch(**record["epoch"]), run.recipe.epochs)
+            console.print(f"{line}, worker {worker}")
 
-    def end(self, piece: Stretch) -> None:
-        """A stretch has ended, well or not."""
-        if piece.name in self.rows:
-            self.remove_task(self.rows.pop(piece.name))
-        self.advance(self.all, max(0, self.left.pop(piece.name)))
+    def end(self, run: Run) -> None:
+        """No worker is at it."""
+        if run.names[-1] in self.rows:
+            self.update(self.rows[run.names[-1]], visible=False)
 
 
 def reason(future: Future) -> str:
-    """Why a stretch could not be trained: a sentence, or an error's last lines."""
+    """Why a run could not be trained: a sentence, or an error's last lines."""
     if future.status != "error":
         return "the engine gave it up; does its scheduler still run?"
     error = future.exception()

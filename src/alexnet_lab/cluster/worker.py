@@ -1,4 +1,4 @@
-"""On a worker: may it take part? If so, it trains one stretch after the other."""
+"""On a worker: may it take part? If so, it trains a minute of one run after the other."""
 
 import time
 from collections.abc import Iterator
@@ -66,16 +66,6 @@ class Terms(WorkerPlugin):  # type: ignore[misc]
                 yield f"Its {folder} is not the data of this study: copy that folder there."
 
 
-@dataclass(frozen=True)
-class _Until(Store):
-    """A store that does not know its ``end`` without the state, so that this is made again."""
-
-    end: str = ""
-
-    def record(self, name: str) -> dict[str, Any] | None:
-        return None if name == self.end and not self.has_state(name) else super().record(name)
-
-
 def take(store: Store, findings: Findings) -> None:
     """Keep what the store does not have."""
     for name, record in findings[0].items():
@@ -96,42 +86,36 @@ def give(store: Store, records: tuple[str, ...], states: tuple[str, ...]) -> Fin
     )
 
 
-def train(
-    run: Run, first: int, wanted: frozenset[str], known: Findings, token: str
-) -> tuple[bool, Findings]:
-    """Train a run's epochs after the first ones, for a minute or so, and keep their last state.
+def train(run: Run, first: int, wanted: frozenset[str], known: Findings, token: str) -> Findings:
+    """Train a slice of a run: for a minute or so, or to a wanted epoch, whose state stays.
 
-    Returns whether all is done, and what the head's store may lack. UserError as carry_out
-    raises it.
+    What the head's study trains of the run begins after its ``first`` epochs. Returns what the
+    head's store may lack. UserError as carry_out raises it.
     """
     from alexnet_lab.runs.trainer import carry_out  # imports torch, which the head does without
 
-    worker, store, end = get_worker(), the_store(), run.names[-1]
+    worker, store = get_worker(), the_store()
     terms, key = worker.plugins[OURS], worker.get_current_task()
     if terms.token != token:
         raise UserError("Another study has begun on this scheduler; one at a time, please.")
     if names.code.__wrapped__() != terms.code:
         raise UserError("The code has changed under a worker: start it again.")
     take(store, known)
-    before = store.record(end) if run.find(len(run.names) - 1, store, {}) else None
-    run, until = replace(run, hardware=terms.hardware), _Until(store.folder, store.bound, end)
-    stop = time.monotonic() + SLICE
-    for record, trained in carry_out(run, until, wanted):
+    run, stop = replace(run, hardware=terms.hardware), time.monotonic() + SLICE
+    for record, trained in carry_out(run, store, wanted):
         if trained:
-            said = {"end": end, "by": str(worker.name), "record": asdict(record)}
+            said = {"end": run.names[-1], "by": str(worker.name), "record": asdict(record)}
             worker.log_event(OURS, said)
         if (task := worker.state.tasks.get(key)) is None or task.state != "executing":
             raise UserError("Nobody waits for this any more: the head is gone.")
-        if trained and time.monotonic() > stop and record.name != end:
+        if trained and (record.name in wanted or time.monotonic() > stop):
             break
-    if before:  # with the seconds that it had
-        store.keep_record(end, before)
     newest = run.start(len(run.names), store)
     for name in run.names[first : max(0, newest - 1)]:
         if name not in wanted:
             store.drop_state(name)
     states = run.names[max(0, newest - 1) : newest]
-    return record.name == end, ({}, {}) if terms.shares else give(store, run.names[first:], states)
+    return ({}, {}) if terms.shares else give(store, run.names[first:], states)
 
 
 def gradient_error(run: Run) -> float:
