@@ -129,9 +129,16 @@ def test_a_wrong_parameter_anywhere_stops_before_any_training(
 
 def test_what_stops_a_stage_of_dvcs_says_the_way_back(project: Path) -> None:
     """A recipe that does not fit the images is found out late: DVC has removed the outputs."""
-    ran = call(project, *WORDS["train"].split(), DVC_STAGE="activation@relu")  # without data
-    assert ran.returncode == 1 and "data/mnist cannot be read" in ran.stderr
-    assert ran.stderr.splitlines()[-1].startswith("To go back to what is committed: git checkout")
+    last_lines = []
+    for lock in (None, "stages: {}"):
+        if lock:
+            (project / "dvc.lock").write_text(lock)
+        start_git(project)
+        commit(project)
+        ran = call(project, *WORDS["train"].split(), DVC_STAGE="activation@relu")  # without data
+        assert ran.returncode == 1 and "data/mnist cannot be read" in ran.stderr
+        last_lines.append(ran.stderr.splitlines()[-1])
+    assert [line.startswith("To go back to what is committed") for line in last_lines] == [0, 1]
 
 
 # --- through DVC: minutes ---
@@ -151,10 +158,14 @@ def done(finished: Path) -> Iterator[Path]:
     restore(finished)
 
 
-def run_and_commit(project: Path) -> Path:
+def start_git(project: Path) -> None:
     subprocess.run(["git", "init", "-q"], cwd=project, check=True)
     for key, value in (("user.name", "A Tester"), ("user.email", "tester@example.org")):
         subprocess.run(["git", "config", key, value], cwd=project, check=True)
+
+
+def run_and_commit(project: Path) -> Path:
+    start_git(project)
     assert call(project, "dvc", "init", "-q").returncode == 0
     shutil.copytree(ROOT / ".dvc/plots", project / ".dvc/plots", dirs_exist_ok=True)
     ran = call(project, "dvc", "repro")

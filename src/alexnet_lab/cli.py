@@ -7,6 +7,7 @@ import codecs
 import io
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -65,7 +66,7 @@ def run(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         removed = "DVC_STAGE" in os.environ and "git checkout" not in f"{error}"
-        sys.exit(f"{error}\n{BACK if removed else ''}".rstrip())
+        sys.exit(f"{error}\n{BACK if removed and _results_are_committed() else ''}".rstrip())
     except Stopped as stopped:
         _end(stopped.signal)
 
@@ -80,6 +81,14 @@ def dvc_command() -> list[str]:
     except OSError:
         return []
     return [] if "exec-run" in words else words
+
+
+def _results_are_committed() -> bool:
+    """A first run, as that of the demo, has nothing to go back to."""
+    command = ["git", "cat-file", "-e", "HEAD:./dvc.lock"]
+    with suppress(OSError):  # no git
+        return not subprocess.run(command, capture_output=True, check=False).returncode  # noqa: S603  # user's git
+    return False
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -249,9 +249,10 @@ def to_train(run: Run, store: Store) -> tuple[str, ...]:
 def ready(
     due: Mapping[str, Run], left: Mapping[str, Sequence[str]], under_way: Iterable[Sequence[str]]
 ) -> list[str]:
-    """Which runs need no epoch that one under way will train; of kin what measures most, longest.
+    """Which runs can be trained now: no other that is under way will train what one needs next.
 
-    Runs are named after their last epochs, and ``left`` is what is to be trained of each.
+    Of several that need the same, the first is one that measures more, then the longest. Runs are
+    named after their last epochs, and ``left`` is what is to be trained of each.
     """
     chosen, busy = list[str](), list(under_way)
     order = {name: (due[name].recipe.clean_train_loss, len(some)) for name, some in left.items()}
