@@ -33,7 +33,7 @@ def main() -> None:
     table = summary_table(summary, runs.compare, brief=True)
     console.show_table(topic.question or args.exercise, table)
     answer = training_answer(summary, compare_variants(runs, claims), runs)
-    console.say(f"{titles[0]}. {answer}".replace("**", ""))
+    console.say(f"{titles[0]}. {answer}".replace("**", "").rstrip())
 
 
 if __name__ == "__main__":

@@ -163,9 +163,7 @@ def training_answer(summary: Summary, comparisons: list[Comparison], runs: Runs)
         return f"Every run diverged: {', '.join(diverged)}."
     seeds = next(iter(learnt.values()))["seeds"] or 0
     sentences = [f"H{extremes(summary, runs)[1:]}."] if runs.compare.ranks else []
-    if seeds < FEWEST:
-        sentences.append("One run each: no uncertainty, so no verdict.")
-    else:
+    if seeds >= FEWEST:  # else the finding says that there is no verdict
         what = f"Means over the last {runs.compare.last_epochs} epochs of {seeds:g} seeds"
         what = f"{what}, with their 95 % intervals."
         sentences.append(f"({what})" if sentences else what)
