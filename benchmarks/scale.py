@@ -148,6 +148,7 @@ def simulated(
     runs: list[Run], seconds: Callable[[Run], float], workers: int, overhead: float
 ) -> dict[str, float]:
     """Give each free worker a slice of the run that has the longest way to go."""
+    runs = sorted(runs, key=lambda run: run.recipe.clean_train_loss)
     due, kin = {run.names[-1]: run for run in runs}, dict[str, list[str]]()
     for name, run in due.items():
         kin.setdefault(run.names[0], []).append(name)
@@ -159,7 +160,8 @@ def simulated(
         left = {n: [e for e in due[n].names if e not in done] for n in names if n not in under_way}
         for name in head.ready(due, left, [under_way[n] for n in names if n in under_way]):
             under_way[name] = left[name]
-            heapq.heappush(queue, (-len(left[name]), name))
+            longest = max(len(some) for some in left.values() if some and some[0] in left[name])
+            heapq.heappush(queue, (-longest, name))
 
     for names in kin.values():
         submit(names)

@@ -3,35 +3,32 @@
 import argparse
 from pathlib import Path
 
-import yaml
-
 from alexnet_lab import cli, params
 from alexnet_lab.errors import UserError
-from alexnet_lab.machine.files import replace, write_json
+from alexnet_lab.machine.files import replace
 
-PARAMS = Path("params.yaml")
-# Never anything else: what follows is not stale.
-SAID = "params.yaml and claims.yaml can be read.\n"
+SAID = (
+    "params.yaml and claims.yaml can be read.\n"  # never anything else: what follows is not stale
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("topics", "out", "values"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--topics", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
     try:
-        params.load_claims(params.load(PARAMS), args.topics)
+        params.load_claims(params.load(), args.topics)
     except UserError as error:
         # DVC may have set a value of the same length in the second of git's own note of the file,
         # which git then takes for unchanged, and would not bring back.
-        for path in (PARAMS, args.topics):
+        for path in (Path("params.yaml"), args.topics):
             if path.exists():
                 path.touch()
         raise UserError(
             f"{error} No result is lost: correct it, or git checkout params.yaml claims.yaml."
         ) from error
-    write_json(yaml.safe_load(PARAMS.read_text(encoding="utf-8")), args.values)
     replace(args.out, lambda new: new.write_text(SAID, encoding="utf-8"))
 
 

@@ -16,10 +16,9 @@ from alexnet_lab.results.throughput import read_benchmark
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("params", "topics", "runs", "timing", "layers", "claims", "plots", "out"):
+    for name in ("runs", "timing", "layers", "topics", "claims", "plots", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    args = parser.parse_args()
-    study = params.load(args.params)
+    args, study = parser.parse_args(), params.load()
     topics = params.load_claims(study, args.topics)
     steps = read_benchmark(args.timing / "benchmark", study.benchmark.variants)
     runs = {n: read(e, args.runs / n, args.timing / n) for n, e in study.exercises.items()}

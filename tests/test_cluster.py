@@ -166,22 +166,27 @@ class Done(Future):  # type: ignore[misc]
 class AtOnce:
     """A stand-in for the engine that does every task at once, on one worker."""
 
-    def __init__(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, away: Store | None = None
+    ) -> None:
         self.tasks: list[tuple[str, int]] = []  # variants, and after how many epochs
+        self.priorities: list[int] = []
         self.fails = lambda run, _: False
         terms = worker.Terms(names.code.__wrapped__(), {}, {}, "ours", "")
-        terms.hardware, terms.shares = site.hardware, True
+        terms.hardware, terms.shares = site.hardware, away is None
         tasks = {"task": SimpleNamespace(state="executing")}
         here = SimpleNamespace(name="w", plugins={worker.OURS: terms})
         here.get_current_task = lambda: "task"
         here.state, here.log_event = SimpleNamespace(tasks=tasks), lambda *_: None
         monkeypatch.setattr(worker, "get_worker", lambda: here)
-        monkeypatch.setattr(worker, "the_store", lambda: site.store)
+        monkeypatch.setattr(worker, "the_store", lambda: away or site.store)
         monkeypatch.setattr(worker, "SLICE", 0)
 
     def subscribe_topic(self, *_: Any) -> None: ...
 
-    def submit(self, function: Callable[..., Any], run: Run, *args: Any, **_: Any) -> Future:
+    def submit(self, function: Callable[..., Any], run: Run, *args: Any, **how: Any) -> Future:
+        assert len(self.tasks) < 40, "without end"
+        self.priorities.append(how["priority"])
         epochs = sum(record is not None for record in run.known(worker.the_store(), {}))
         self.tasks.append((run.title.removeprefix("schedules "), epochs))
         failed = self.fails(run, epochs)
@@ -201,6 +206,98 @@ def test_slices_give_the_plain_loop_and_leave_the_states_of_an_earlier_study(
     assert [epochs for _, epochs in engine.tasks] == [1, 2, 3]
     assert states(run, site.store) == [1, 4]
     assert carried(run, site.store) == (from_nothing(run), [])
+
+
+def without_record(store: Store, name: str) -> None:
+    (store.folder / "records" / name[:2] / name).unlink()
+
+
+def test_a_later_state_of_the_run_holds_no_slice_up(
+    site: Site, raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, *_ = schedules(site, raw, seeds=(0,)).values()
+    wanted = branchings([run])
+    carried(run, site.store, wanted)
+    without_record(site.store, run.names[1])
+    engine = AtOnce(site, monkeypatch)
+    assert not head.carry_out(engine, [run], wanted, site.store, "ours", shared=True)
+    assert len(engine.tasks) == 2  # epochs 1 and 2, a slice each
+    assert carried(run, site.store) == (from_nothing(run), [])
+    raw["schedules"]["train"]["clean_train_loss"] = True
+    clean, *_ = schedules(site, raw, seeds=(0,)).values()
+    assert clean.names == run.names
+    assert not head.carry_out(engine, [clean], wanted, site.store, "ours", shared=True)
+    assert None not in clean.known(site.store, {}) and len(engine.tasks) == 2 + len(run.names)
+
+
+def test_a_store_that_loses_a_record_meanwhile_asks_for_it(
+    site: Site, raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker has a store of its own, and knows all of the run: it trains nothing."""
+    run, *_ = schedules(site, raw, seeds=(0,)).values()
+    wanted, away = branchings([run]), Store(site.store.folder.parent / "away")
+    carried(run, away, wanted)
+    carried(replace(run, names=run.names[:2]), site.store, frozenset(run.names[1:2]))
+    engine = AtOnce(site, monkeypatch, away)
+
+    def fails(run: Run, _: int) -> bool:
+        if len(engine.tasks) == 1:
+            without_record(site.store, run.names[0])
+        return False
+
+    engine.fails = fails
+    assert not head.carry_out(engine, [run], wanted, site.store, "ours", shared=False)
+    assert len(engine.tasks) == 2 and None not in run.known(site.store, {})
+
+
+def test_the_head_keeps_no_state_of_a_slice_that_has_been_followed(
+    site: Site, raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = schedules(site, raw, seeds=(0,))
+    engine = AtOnce(site, monkeypatch, Store(site.store.folder.parent / "away"))
+    wanted = branchings(due.values())
+    assert not head.carry_out(engine, due.values(), wanted, site.store, "ours", shared=False)
+    assert [states(run, site.store) for run in due.values()] == [[1, 2, 4], [1, 2, 4], [1, 4]]
+    for run in due.values():
+        assert carried(run, site.store, NONE) == (from_nothing(run), [])
+
+
+def test_a_store_without_room_for_a_state_ends_in_a_sentence(
+    site: Site, raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, *_ = schedules(site, raw, seeds=(0,)).values()
+    engine = AtOnce(site, monkeypatch)
+    monkeypatch.setattr(Store, "keep_state", lambda *_: None)
+    errors = head.carry_out(engine, [run], branchings([run]), site.store, "ours", shared=True)
+    (text,) = errors.values()
+    assert text.startswith("schedules constant seed 0: its states were not kept")
+
+
+def test_a_trunk_is_as_urgent_as_the_longest_run_that_waits_for_it(
+    site: Site, raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = a_run(site)
+    raw["activation"]["train"]["clean_train_loss"] = True
+    clean = a_run(replace(site, study=params.parse(raw)))
+    runs = [long, replace(clean, names=clean.names[:2])]
+    engine = AtOnce(site, monkeypatch)
+    head.carry_out(engine, runs, branchings(runs), site.store, "ours", shared=True)
+    assert engine.priorities[0] == len(long.names) > 2
+
+
+def test_a_stage_fails_for_what_it_lacks_alone(
+    site: Site, raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = where(site, epochs=2, seeds=(0, 1))
+    known, left = site.runs("activation", "relu", "fp32")
+    carried(known, site.store)
+    monkeypatch.setenv("ALEXNET_LAB_CLUSTER", "auto")
+    errors = {known.names[0]: "a sibling's"}
+    monkeypatch.setattr(head, "train_all", lambda studies: ([studies[0][0]], errors))
+    assert hand_over(site, "activation", "relu") == site
+    errors[left.names[0]] = "its own"
+    with pytest.raises(UserError, match=r"^its own$"):
+        hand_over(site, "activation", "relu")
 
 
 def test_what_cannot_be_trained_is_tried_once_for_all_that_need_it(

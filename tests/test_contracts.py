@@ -75,7 +75,7 @@ def deps_of(stage: PipelineStage) -> set[str]:
 
 def declared(stage: PipelineStage) -> set[str]:
     """Its keys; of a stage that depends on the whole file, the file's top-level keys."""
-    if deps_of(stage) & {"params.yaml", "data/params.json"}:
+    if "params.yaml" in deps_of(stage):
         return {*json.loads(json_of("params.yaml"))}
     return {key for dep in stage.deps if hasattr(dep, "params") for key in dep.params}
 

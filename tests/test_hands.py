@@ -97,6 +97,15 @@ def test_without_data_make_status_lists_what_is_stale(tmp_path: Path) -> None:
     assert "prepare@" not in ran.stdout  # check is stale, but what it writes never changes
 
 
+def test_of_an_edit_of_check_make_status_lists_check_alone(tmp_path: Path) -> None:
+    project = copy_of_this(tmp_path / "project")
+    git(project, "init", "-q")
+    script = project / "stages/check.py"
+    script.write_text(f"{script.read_text()}# a comment\n")
+    ran = run(project, sys.executable, "-m", "tools.status", DVC_ROOT=str(project))
+    assert ran.returncode == 1 and ran.stdout == "check\n"
+
+
 def test_a_clone_with_autocrlf_has_the_same_bytes(tmp_path: Path) -> None:
     project = commit(copy_of_this(tmp_path / "project"))
     git(tmp_path, "clone", "-q", "-c", "core.autocrlf=true", "project", "clone")

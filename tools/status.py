@@ -22,7 +22,8 @@ def main() -> None:
         graph = repo.index.graph
         # What check writes never changes, so nothing is stale for its sake.
         first = [stage for stage in graph if stage.addressing in {*stale} - {"check"}]
-        after = {stage.addressing for stage in plan_repro(graph, first, downstream=True)}
+        following = plan_repro(graph, first, downstream=True) if first else []
+        after = {stage.addressing for stage in following}
     later = after - {*stale}
     print("\n".join(stale))
     if later:

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -33,6 +34,7 @@ from alexnet_lab.runs.store import Store
 Stages = set[tuple[str, str]]  # exercise and variant
 MIX = "ALEXNET_LAB_CLUSTER_MIX"  # 1: workers of any kind of hardware
 LIVE = console.is_terminal and not console.is_dumb_terminal
+MOST_IN_VAIN = 3  # slices after which as much of a run is left as before
 QUIET = {"host": "127.0.0.1", "dashboard": False}
 CONFIG = {  # of an engine on this machine
     "distributed.nanny.pre-spawn-environ": {},  # its malloc threshold makes training 30 % slower
@@ -190,6 +192,7 @@ def carry_out(
     """
     errors, said, begun = dict[str, str](), SimpleQueue[Any](), dict[str, int]()
     due = {run.names[-1]: run for run in sorted(runs, key=lambda run: run.recipe.clean_train_loss)}
+    vain = Counter[str]()
     under_way = dict[str, tuple[str, ...]]()  # what a slice could train, by its run's last epoch
     client.subscribe_topic(OURS, said.put)
 
@@ -199,14 +202,15 @@ def carry_out(
         for name in ready(due, left, under_way.values()):
             run, under_way[name] = due[name], left[name]
             start = len(run.names) - len(left[name])
+            begun[name] = min(start, begun.get(name, start))
             states = run.names[max(0, start - 1) : start]
             future = client.submit(
                 train,
-                *(run, begun.setdefault(name, start), wanted.intersection(run.names)),
+                *(run, begun[name], wanted.intersection(run.names)),
                 ({}, {}) if shared else give(store, run.names, states),
                 token,
                 key=f"{run.title.split()[0]}-{uuid4().hex}",  # Dask learns an exercise's seconds
-                priority=len(left[name]),
+                priority=max(len(some) for some in left.values() if some and some[0] in left[name]),
                 resources={OURS: 1},
             )
             future.add_done_callback(lambda future, name=name: said.put((name, future)))
@@ -216,14 +220,19 @@ def carry_out(
         while under_way:
             match said.get():
                 case (str(name), Future() as future):
-                    run = due[name]
-                    del under_way[name]
+                    run, before = due[name], under_way.pop(name)
                     table.end(run)
                     if future.status == "finished":
                         take(store, future.result())
+                    left = to_train(run, store)
+                    if len(left) < len(before):
+                        for epoch in {*run.names[begun[name] : -len(before)]} - wanted:
+                            store.drop_state(epoch)  # there is a later one
                     else:
+                        vain[name] += 1  # a damaged state costs a slice or two
+                    if future.status != "finished" or vain[name] > MOST_IN_VAIN:
                         console.print(text := f"{run.title}: {reason(future)}")
-                        errors[(*to_train(run, store), name)[0]] = text
+                        errors[(*left, name)[0]] = text
                     submit(end for end, kin in due.items() if kin.names[0] == run.names[0])
                 case (_, {"end": end, "record": record, "by": worker}) if end in due:
                     take(store, ({record["name"]: record}, {}))
@@ -294,6 +303,8 @@ class Table(Progress):
 
 def reason(future: Future) -> str:
     """Why a run could not be trained: a sentence, or an error's last lines."""
+    if future.status == "finished":
+        return "its states were not kept; does ALEXNET_LAB_RUNS_GIB leave room for them?"
     if future.status != "error":
         return "the engine gave it up; does its scheduler still run?"
     error = future.exception()

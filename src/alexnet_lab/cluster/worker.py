@@ -110,7 +110,7 @@ def train(run: Run, first: int, wanted: frozenset[str], known: Findings, token: 
             raise UserError("Nobody waits for this any more: the head is gone.")
         if trained and (record.name in wanted or time.monotonic() > stop):
             break
-    newest = run.start(len(run.names), store)
+    newest = run.start(run.names.index(record.name) + 1, store)  # a later one is of another study
     for name in run.names[first : max(0, newest - 1)]:
         if name not in wanted:
             store.drop_state(name)
