@@ -486,8 +486,10 @@ def test_what_dvc_was_asked_for_is_in_its_command_but_not_in_its_queues(
     words: str, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A queued what-if names its targets in a file of DVC's: taken for all, it would train all."""
-    command = [sys.executable, "-c", "input()", *words.split()]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as dvc:
+    command = [sys.executable, "-c", "print(flush=True); input()", *words.split()]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as dvc:
+        assert dvc.stdout and dvc.stdout.readline()  # before, /proc may not have its words yet
         monkeypatch.setattr(cli, "DVC", dvc.pid)
         assert (cli.dvc_command()[3:-1] == words.split()) is known
         assert bool(cli.dvc_command()) is known
